@@ -1,0 +1,109 @@
+"""Round: what a strategy may see, and what it may ask to be computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from seg_al.data.views import ImageView, load_in_order, to_input
+from seg_al.phase import Phase
+from seg_al.reporting.progress import Progress
+from seg_al.tasks.base import Task
+from seg_al.training import share
+
+
+@dataclass
+class Round:
+    """What a strategy may look at. Nothing heavy runs until asked for.
+
+    Attributes:
+        model: the task model trained on `labeled`, unwrapped, in eval mode.
+        labeled, unlabeled: images only, under the evaluation transform; no way to a label.
+        rng: the strategy's own random stream in this round.
+        new_phase: makes a resumable training of its own, by name.
+        diagnostics, seconds, pictures: what the strategy logged.
+    """
+
+    model: nn.Module
+    task: Task
+    labeled: ImageView
+    unlabeled: ImageView
+    rng: np.random.Generator
+    seed: int
+    fabric: Fabric
+    title: str
+    batch_size: int
+    workers: int
+    new_phase: Callable[[str], Phase]
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    pictures: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def map(self, fn: Callable[[Tensor], Tensor], images: ImageView, timed_as: str = "score") -> Tensor:
+        """Apply `fn` to all images and return one row an image, in the view's order, on the CPU.
+
+        Args:
+            fn: (B, 3, H, W) in [0, 1] on the device to (B, ...). It runs without gradients and under the
+                run's precision; the networks in it are the caller's, and are to be in eval mode.
+            timed_as: the entry of ``seconds`` the time counts for.
+
+        Batches are dealt out whole over processes, so rows do not depend on their number.
+        """
+        batches, mine = share(len(images), self.batch_size, self.fabric)
+        rows: list[Tensor] = []
+        with (
+            self.timed(timed_as),
+            Progress(
+                f"{self.title} · {timed_as}", total=len(mine), unit="batch", enabled=self.fabric.is_global_zero
+            ) as bar,
+            self.fabric.autocast(),
+        ):
+            for groups, batch in zip(load_in_order(images, mine, self.workers), mine, strict=True):
+                out: Tensor | None = None
+                for places, stacked in groups:
+                    values = fn(to_input(stacked, self.fabric.device)).float().cpu()
+                    out = torch.empty(len(batch), *values.shape[1:]) if out is None else out
+                    out[places] = values
+                if out is not None:
+                    rows.append(out)
+                bar.update(1)
+            return self._gathered(rows, batches)
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """Move uint8 images to the device and scale them to [0, 1], as `map` and the networks take them."""
+        return to_input(images, self.fabric.device)
+
+    def _gathered(self, rows: list[Tensor], batches: list[list[int]]) -> Tensor:
+        if self.fabric.world_size > 1:
+            gathered: list[Any] = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(batches))]
+        return torch.cat(rows) if rows else torch.empty(0)
+
+    def phase(self, name: str) -> Phase:
+        """Return a training of this round with streams and a checkpoint of its own."""
+        return self.new_phase(name)
+
+    def log(self, **diagnostics: Any) -> None:
+        """Log numbers (or nested dicts and lists of them) to TensorBoard and metrics.json."""
+        self.diagnostics.update(diagnostics)
+
+    def show(self, name: str, *rows: Tensor) -> None:
+        """Log rows of pictures, each (B, 3, h, w) in [-1, 1], to TensorBoard."""
+        self.pictures[name] = [row.float().cpu().numpy() for row in rows]
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the time of a block under `name` in metrics.json."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start

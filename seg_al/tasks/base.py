@@ -1,0 +1,58 @@
+"""What differs between segmentation and classification, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from seg_al.config import Component
+
+
+class Metric(Protocol):
+    """Counts over a whole split, summed over batches and processes."""
+
+    matrix: Tensor
+
+    def update(self, predicted: Tensor, target: Tensor) -> None:
+        """Count a batch."""
+        ...
+
+    def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the metric of the curve first, then its parts by class name."""
+        ...
+
+
+class Task(Component):
+    """Loss, probabilities, features and metric of a kind of task."""
+
+    @property
+    def metric_name(self) -> str:
+        """Name of the metric that the curve shows, a key of `Metric.summary`."""
+        raise NotImplementedError
+
+    def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """Return the training loss of a batch: images (B, 3, H, W) in [0, 1], a scalar."""
+        raise NotImplementedError
+
+    def probabilities(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return class probabilities (B, C, h, w) at the logits' own resolution."""
+        raise NotImplementedError
+
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return one feature vector an image, (B, D): the pooled map before the classifier."""
+        raise NotImplementedError
+
+    def predict(self, network: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
+        """Return predicted classes at a given resolution, (B, *size)."""
+        raise NotImplementedError
+
+    def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """Return a prediction beside its ground truth, (H, W, 3) uint8, for people to look at."""
+        raise NotImplementedError
+
+    def metric(self, num_classes: int) -> Metric:
+        """Return an empty metric."""
+        raise NotImplementedError

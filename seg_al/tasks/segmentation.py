@@ -1,0 +1,61 @@
+"""Semantic segmentation: pixel-wise cross-entropy, mIoU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seg_al.data.base import IGNORE
+from seg_al.metrics import ConfusionMatrix
+from seg_al.reporting.gallery import side_by_side
+from seg_al.tasks.base import Task
+
+
+class Segmentation(Task):
+    """Semantic segmentation with unweighted cross-entropy; pixels of value 255 are left out."""
+
+    @property
+    def metric_name(self) -> str:
+        """mIoU, as a fraction."""
+        return "mIoU"
+
+    def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """Return cross-entropy averaged over the labeled pixels of a batch; 0 where it has none.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            targets: (B, H, W) int64 train ids, 255 = ignore.
+        """
+        total = F.cross_entropy(network(images).float(), targets, ignore_index=IGNORE, reduction="sum")
+        # A batch without one labeled pixel (a crop of void) must not turn the weights into NaN by 0 / 0.
+        return total / (targets != IGNORE).sum().clamp(min=1)
+
+    def probabilities(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return softmax probabilities (B, C, h, w) at the logits' own resolution."""
+        logits = network.forward_head(network.forward_features(images))  # type: ignore[operator]
+        return logits.float().softmax(1)
+
+    def features(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return the map before the classifier, averaged over space, (B, D)."""
+        return network.forward_features(images).float().mean((2, 3))  # type: ignore[operator]
+
+    def predict(self, network: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the class of each pixel at (height, width), (B, height, width) int64.
+
+        Logits are upsampled, so that labels never need resizing.
+        """
+        logits = network.forward_head(network.forward_features(images)).float()  # type: ignore[operator]
+        logits = F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+        return torch.argmax(logits, dim=1)
+
+    def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """Return image, ground truth and prediction in palette colours, side by side."""
+        return side_by_side(image, target, predicted, palette)
+
+    def metric(self, num_classes: int) -> ConfusionMatrix:
+        """Return an empty confusion matrix."""
+        return ConfusionMatrix(num_classes, ignore_index=IGNORE)
