@@ -92,7 +92,7 @@ class Experiment(Component):
         samples = {split: self.dataset.samples(split) for split in self._splits()}
         initial = self._initial(samples)
         if fabric.is_global_zero:
-            report = preflight(self.dataset, self._splits(), progress=progress)
+            report = preflight(self.dataset, progress=progress)
             for warning in report.warnings:
                 print(f"note: {warning}", file=sys.stderr)
         run = RunDirectory(self.directory, writes=fabric.is_global_zero)

@@ -50,6 +50,7 @@ class RunDirectory:
                 a different config (the difference is shown).
         """
         if self.writes:
+            source(config)  # what cannot be written down is refused before there is a folder
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._lock.acquire()

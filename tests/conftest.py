@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,19 +19,31 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # the networks here are too small to gain by more
 
 
-@pytest.fixture
-def tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a tool as a user does: its file and arguments, from an empty folder; give its output."""
+@dataclass
+class Done:
+    """What a tool left with and said."""
 
-    def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-        return subprocess.run(
-            [sys.executable, str(ROOT / "tools" / script), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Tool = Callable[..., Done]
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
+    """Run a tool's file with arguments, in an empty folder, as a user does (but in this process)."""
+
+    def run(script: str, *arguments: object) -> Done:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "tools" / script), *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return Done(code, *capsys.readouterr())
 
     return run

@@ -32,8 +32,8 @@ def normalized_with(network: nn.Module) -> tuple[list[float], list[float]]:
 
 @pytest.mark.parametrize(
     "arch, encoder",
-    [(arch, encoder) for arch in ARCHS if arch != "dpt" for encoder in ("resnet18", "tu-mobilenetv3_small_050")]
-    + [("dpt", VIT)],
+    [(arch, "resnet18") for arch in ARCHS if arch != "dpt"]
+    + [("dpt", VIT), ("fpn", "tu-mobilenetv3_small_050"), ("unet", "tu-mobilenetv3_small_050"), ("fpn", "mit_b0")],
 )
 def test_every_architecture_keeps_the_contract_at_any_size(arch, encoder):
     network = SMP(arch=arch, encoder=encoder, dropout=0.5).build(5).eval()
@@ -67,7 +67,7 @@ def test_dropout_is_in_the_head_only(arch):
     assert dropped == ["head.0"]
 
 
-@pytest.mark.parametrize("arch", ["unet", "fpn", "deeplabv3plus", "pspnet", "segformer", "dpt"])
+@pytest.mark.parametrize("arch", ["unet", "fpn", "deeplabv3plus", "dpt"])
 def test_logits_are_those_of_smps_own_model(arch):
     encoder = VIT if arch == "dpt" else "resnet18"
     network = SMP(arch=arch, encoder=encoder).build(4).eval()
@@ -325,7 +325,7 @@ def test_lite0_recognises_photographs():
     classes = {"n01440764": 0, "n02102040": 217, "n02979186": 482, "n03394916": 566, "n03888257": 701}
     correct = total = 0
     for wnid, index in classes.items():
-        for path in sorted((root / wnid).iterdir())[:8]:
+        for path in sorted((root / wnid).iterdir())[:6]:
             image = cv2.resize(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), (224, 224))
             x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
             with torch.no_grad():
