@@ -58,7 +58,7 @@ SCORING = """
     entropy = Entropy().score(round)
     torch.manual_seed(1)
     vae, discriminator = VAE(4, (32, 32)).eval(), Discriminator(4).eval()
-    vaal = 1 - round.map(lambda x: VAAL().posterior(vae, discriminator, x), round.unlabeled)[:, 0].sigmoid()
+    vaal = VAAL().scores(VAAL().posteriors(round, vae, discriminator, round.unlabeled))
     if fabric.is_global_zero:
         for name, scores in (("entropy", entropy), ("vaal", vaal)):
             chosen = highest(scores.double().numpy(), 7, np.random.default_rng(0))

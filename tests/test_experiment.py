@@ -90,7 +90,9 @@ def test_tensorboard_shows_the_curve_the_diagnostics_and_the_pictures(tmp_path: 
     assert [event.step for event in events.Scalars("test/mIoU")] == [4, 7, 10]
     mious = [json.loads(file.read_text())["test"]["mIoU"] for file in sorted(run.glob("rounds/*/metrics.json"))]
     assert [event.value for event in events.Scalars("test/mIoU")] == pytest.approx(mious)
-    assert {"test/IoU/red", "train/loss", "vaal/active_units", "vaal/auc", "train/vaal/discriminator"} <= set(tags["scalars"])
+    assert {"test/IoU/red", "train/loss", "vaal/active_units", "vaal/auc", "train/vaal/discriminator"} <= set(
+        tags["scalars"]
+    )
     assert {"query", "test/predictions", "vaal/reconstructions"} <= set(tags["images"])
     assert [event.step for event in events.Images("query")] == [4, 7]
 

@@ -115,7 +115,9 @@ def damage(data: Path, kind: str) -> None:
         ("duplicate ids", ["straße 03"]),
     ],
 )
-def test_bad_data_is_refused_before_anything_is_written(tool: Tool, tmp_path: Path, kind: str, parts: list[str]) -> None:
+def test_bad_data_is_refused_before_anything_is_written(
+    tool: Tool, tmp_path: Path, kind: str, parts: list[str]
+) -> None:
     damage(make_data(tmp_path), kind)
     assert_refused(tool("train_al.py", write_config(tmp_path)), *parts)
     assert not (tmp_path / "runs").exists()

@@ -144,10 +144,10 @@ class VAAL(ScoreStrategy):
             raise UserError("VAAL needs images of one size: give VAAL a size=(height, width)")
         vae, discriminator, seen = self.train(round, size)
         labeled, unlabeled = round.labeled.at(size), round.unlabeled.at(size)
-        rows = round.map(lambda images: self.posterior(vae, discriminator, images), unlabeled)
-        labeled_rows = round.map(lambda images: self.posterior(vae, discriminator, images), labeled, "diagnose")
+        rows = self.posteriors(round, vae, discriminator, unlabeled)
+        labeled_rows = self.posteriors(round, vae, discriminator, labeled, timed_as="diagnose")
         self._log(round, vae, unlabeled, rows, labeled_rows, seen)
-        return 1 - rows[:, 0].double().sigmoid()
+        return self.scores(rows)
 
     def train(self, round: Round, size: tuple[int, int]) -> tuple[nn.Module, nn.Module, Tensor]:
         """Train the two networks; return them in eval mode, and which unlabeled images they saw, (N,) bool."""
@@ -219,11 +219,20 @@ class VAAL(ScoreStrategy):
             mu, _ = vae.encode(images)  # type: ignore[operator]
         return discriminator_loss(discriminator(mu.float()).float())
 
-    def posterior(self, vae: nn.Module, discriminator: nn.Module, images: Tensor) -> Tensor:
-        """Return rows of D's logit, μ and KL per dimension, (B, 1 + 2d)."""
-        mu, logvar = vae.encode(images)  # type: ignore[operator]
-        mu, logvar = mu.float(), logvar.float()
-        return torch.cat([discriminator(mu).float()[:, None], mu, kl_per_dim(mu, logvar)], dim=1)
+    def posteriors(
+        self, round: Round, vae: nn.Module, discriminator: nn.Module, images: Any, timed_as: str = "score"
+    ) -> Tensor:
+        """Return rows of D's logit, μ and KL per dimension for a view of images, (N, 1 + 2d): one encoder pass."""
+
+        def posterior(images: Tensor) -> Tensor:
+            mu, logvar = (part.float() for part in vae.encode(images))  # type: ignore[operator]
+            return torch.cat([discriminator(mu).float()[:, None], mu, kl_per_dim(mu, logvar)], dim=1)
+
+        return round.map(posterior, images, timed_as)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """Return ``1 − D(μ)`` of `posteriors`' rows, (N,) in [0, 1]."""
+        return 1 - rows[:, 0].double().sigmoid()
 
     def _log(
         self, round: Round, vae: nn.Module, unlabeled: Any, rows: Tensor, labeled_rows: Tensor, seen: Tensor

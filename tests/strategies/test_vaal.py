@@ -139,7 +139,7 @@ def test_scores_do_not_depend_on_the_order_or_the_batching_of_the_pool() -> None
     order = [int(i) for i in np.random.default_rng(0).permutation(np.arange(8, 40))]
     for name, unlabeled, size in (("a", list(range(8, 40)), 4), ("b", order, 7)):
         round = make_round(unlabeled=unlabeled, batch_size=size)
-        scores = round.map(lambda x: strategy.posterior(vae, discriminator, x), round.unlabeled)[:, 0]
+        scores = strategy.scores(strategy.posteriors(round, vae, discriminator, round.unlabeled))
         rows[name] = dict(zip(round.unlabeled.ids, scores.tolist(), strict=True))
     assert rows["a"].keys() == rows["b"].keys()
     assert all(rows["a"][key] == pytest.approx(rows["b"][key], abs=1e-5) for key in rows["a"])
