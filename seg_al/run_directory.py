@@ -99,11 +99,13 @@ class RunDirectory:
             self._lock.release()
 
     def siblings(self) -> list[Path]:
-        """Return the runs under the same output folder that started from the same labeled images."""
-        start = Path("rounds", "00", "labeled.txt")
-        own = (self.path / start).read_bytes()
-        others = sorted(self.path.parent.parent.glob(f"*/{self.path.name}"))
-        return [o for o in others if o != self.path and (o / start).is_file() and (o / start).read_bytes() == own]
+        """Return the runs under the same output folder whose settings differ in the strategy alone."""
+
+        def settings(run: Path) -> list[str]:
+            return _identity((run / "config.py").read_text(encoding="utf-8"), ("name", "strategy", "machine"))
+
+        others = sorted(file.parent for file in self.path.parent.parent.glob(f"*/{self.path.name}/config.py"))
+        return [run for run in others if run != self.path and settings(run) == settings(self.path)]
 
     def state(self) -> dict[str, Any] | None:
         """Return the last state written, or None."""
