@@ -15,6 +15,7 @@ import sysconfig
 import traceback
 import types
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Union
@@ -314,6 +315,7 @@ def _saved_name(module: str) -> str:
 
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's `main`: a user's mistake is one line on stderr and exit code 2, without a traceback."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # not the line of code it is from
     try:
         sys.exit(main())
     except UserError as error:

@@ -111,6 +111,10 @@ class Streets(SegmentationDataset):
         return StreetSamples(self, split)
 
 
+KEPT_BYTES = 64 * 2**20
+"""Drawn frames that a split keeps in memory, whatever the size of the pool."""
+
+
 class StreetSamples:
     """One split of Streets; see Samples for the contract."""
 
@@ -119,24 +123,29 @@ class StreetSamples:
         self._split = get_args(Split).index(split)
         frames, length = getattr(streets, split), streets.run_length
         self.ids: Sequence[str] = tuple(f"{split}/run{i // length:03d}_frame{i % length:02d}" for i in range(frames))
-        self._mask: tuple[int, np.ndarray] | None = None  # drawn along with the image read last
+        self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the first in is the first out
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_drawn": {}}  # a worker draws its own
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def image(self, index: int) -> np.ndarray:
         """Return the frame, (H, W, 3) uint8 RGB of the size `native`."""
-        scene, frame = self._place(index)
-        image, mask = render(scene, frame, *self._streets.native)
-        assert image is not None
-        self._mask = (index, mask)
-        return image
+        if index not in self._drawn:
+            scene, frame = self._place(index)
+            image, mask = render(scene, frame, *self._streets.native)
+            assert image is not None
+            self._drawn[index] = (image, mask)
+            if len(self._drawn) > max(1, KEPT_BYTES // (image.nbytes + mask.nbytes)):
+                del self._drawn[next(iter(self._drawn))]
+        return self._drawn[index][0].copy()
 
     def target(self, index: int) -> np.ndarray:
         """Return the frame's train ids, (H, W) uint8 with 255 = ignore."""
-        drawn = self._mask
-        if drawn is not None and drawn[0] == index:
-            return drawn[1].copy()
+        if index in self._drawn:
+            return self._drawn[index][1].copy()
         scene, frame = self._place(index)
         return render(scene, frame, *self._streets.native, with_image=False)[1]
 

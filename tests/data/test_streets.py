@@ -201,3 +201,15 @@ def test_bad_settings_are_named(setting: str, value: object) -> None:
 def test_an_unknown_split_is_named() -> None:
     with pytest.raises(UserError, match="did you mean 'train'"):
         Streets().samples("trian")  # type: ignore[arg-type]
+
+
+def test_kept_frames_are_bounded_and_cannot_be_changed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = Streets(train=12, native=(24, 32)).samples("train")
+    monkeypatch.setattr("seg_al.data.streets.KEPT_BYTES", 3 * 24 * 32 * 4)
+    first = samples.image(0)
+    whole = first.copy()
+    first[:] = 0
+    assert np.array_equal(samples.image(0), whole)
+    for index in range(12):
+        samples.image(index)
+    assert len(samples._drawn) == 3 and np.array_equal(samples.image(0), whole)
