@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from seg_al.config import UserError
-from seg_al.data.base import IGNORE, SegmentationDataset, Split
-from seg_al.data.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
-from seg_al.data.files import FileSamples, Problems, contents, find_root, hold_out_val, paired, scan_images, scan_masks
+from seg_al.data.base import IGNORE
+from seg_al.data.cityscapes_classes import CITYSCAPES_CLASSES
+from seg_al.data.files import FileSamples, Problems, contents, paired, scan_images, scan_masks
 from seg_al.data.masks import LabelIds
+from seg_al.data.official import OfficialSplits
 
 LAYOUTS = (
     ("images/10k/{}", "labels/sem_seg/masks/{}", ""),
@@ -19,7 +18,7 @@ LAYOUTS = (
 """Images, masks and the masks' ending: as published today, and as published first."""
 
 
-class BDD100K(SegmentationDataset):
+class BDD100K(OfficialSplits):
     """BDD100K 10K (Yu et al. 2020), in either published layout, which is found out.
 
     Train and val part the official train images (7000), and test is the official val (1000): the labels of
@@ -33,32 +32,8 @@ class BDD100K(SegmentationDataset):
     val_images: int = 1000
     """How many official train images are held out for val, always the same ones."""
 
-    size: tuple[int, int] | None = (688, 688)
-    """Height and width of the network's input; None keeps each image's own size."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.val_images < 0:
-            raise UserError(f"BDD100K.val_images must be 0 or more, not {self.val_images}")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The 19 classes of Cityscapes, in train-id order."""
-        return CITYSCAPES_CLASSES
-
-    @property
-    def palette(self) -> np.ndarray:
-        """Cityscapes' colours, (19, 3) uint8 RGB."""
-        return CITYSCAPES_PALETTE
-
-    def samples(self, split: Split) -> FileSamples:
-        """List one split; ids are image names, e.g. ``0004a4c0-d4dff0ad``."""
-        root = find_root(self.root)
-        if split == "test":
-            return self._official(root, "val")
-        return hold_out_val(self._official(root, "train"), self.val_images, "BDD100K")[split]
-
-    def _official(self, root: Path, split: str) -> FileSamples:
+    def official(self, root: Path, split: str) -> FileSamples:
+        """List an official split; ids are image names, e.g. ``0004a4c0-d4dff0ad``."""
         layout = next((layout for layout in LAYOUTS if (root / layout[0].format(split)).is_dir()), None)
         if layout is None:
             expected = " or ".join(images.format(split) for images, _, _ in LAYOUTS)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from seg_al.config import UserError
-from seg_al.data.base import IGNORE, SegmentationDataset, Split
-from seg_al.data.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
-from seg_al.data.files import FileSamples, Problems, find_root, hold_out_val, paired, scan_images, scan_masks
+from seg_al.data.base import IGNORE
+from seg_al.data.cityscapes_classes import CITYSCAPES_CLASSES
+from seg_al.data.files import FileSamples, Problems, paired, scan_images, scan_masks
 from seg_al.data.masks import LabelIds
+from seg_al.data.official import OfficialSplits
 
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Label ids of the 19 classes, in the order of their train ids."""
@@ -20,7 +18,7 @@ TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 LABEL_IDS = dict.fromkeys([*range(34), 255], IGNORE) | {label: train for train, label in enumerate(TRAIN_IDS)}
 
 
-class Cityscapes(SegmentationDataset):
+class Cityscapes(OfficialSplits):
     """Cityscapes (Cordts et al. 2016), fine annotations, in the official layout.
 
     As in VAAL's Table 2, train and val part the official train images (2675 + 300 of 2975), and test is the
@@ -38,32 +36,8 @@ class Cityscapes(SegmentationDataset):
     val_images: int = 300
     """How many official train images are held out for val, always the same ones."""
 
-    size: tuple[int, int] | None = (688, 688)
-    """Height and width of the network's input; None keeps each image's own size."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.val_images < 0:
-            raise UserError(f"Cityscapes.val_images must be 0 or more, not {self.val_images}")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The 19 class names, in train-id order."""
-        return CITYSCAPES_CLASSES
-
-    @property
-    def palette(self) -> np.ndarray:
-        """Cityscapes' own colours, (19, 3) uint8 RGB."""
-        return CITYSCAPES_PALETTE
-
-    def samples(self, split: Split) -> FileSamples:
-        """List one split; ids are city and frame, e.g. ``aachen/aachen_000000_000019``."""
-        root = find_root(self.root)
-        if split == "test":
-            return self._official(root, "val")
-        return hold_out_val(self._official(root, "train"), self.val_images, "Cityscapes")[split]
-
-    def _official(self, root: Path, split: str) -> FileSamples:
+    def official(self, root: Path, split: str) -> FileSamples:
+        """List an official split; ids are city and frame, e.g. ``aachen/aachen_000000_000019``."""
         known = LABEL_IDS
         if self.labels == "labelTrainIds":
             known = {i: i for i in range(len(CITYSCAPES_CLASSES))} | {IGNORE: IGNORE}

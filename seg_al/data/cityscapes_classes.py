@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from seg_al.data.base import SegmentationDataset
+
 CITYSCAPES_CLASSES: tuple[str, ...] = (
     "road",
     "sidewalk",
@@ -53,3 +55,17 @@ CITYSCAPES_PALETTE: np.ndarray = np.array(
 )
 """Colours of the classes, (19, 3) uint8 RGB, read-only."""
 CITYSCAPES_PALETTE.setflags(write=False)
+
+
+class CityscapesClasses(SegmentationDataset):
+    """Base of data sets that are labeled with these classes."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The 19 class names, in train-id order."""
+        return CITYSCAPES_CLASSES
+
+    @property
+    def palette(self) -> np.ndarray:
+        """Cityscapes' own colours, (19, 3) uint8 RGB."""
+        return CITYSCAPES_PALETTE

@@ -15,8 +15,8 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 
 from seg_al.config import UserError, nearest
-from seg_al.data.base import SegmentationDataset, Split
-from seg_al.data.cityscapes_classes import CITYSCAPES_CLASSES, CITYSCAPES_PALETTE
+from seg_al.data.base import Split
+from seg_al.data.cityscapes_classes import CityscapesClasses
 from seg_al.data.streets_drawing import (
     BICYCLE,
     BUILDING,
@@ -56,7 +56,7 @@ _RARE = {
 }
 
 
-class Streets(SegmentationDataset):
+class Streets(CityscapesClasses):
     """Street scenes drawn from a seed, with the 19 classes of Cityscapes and 255 = ignore.
 
     A frame depends on `scene_seed`, its split, run and number, and on `native`; on nothing else. In any
@@ -91,14 +91,6 @@ class Streets(SegmentationDataset):
                 raise UserError(f"Streets.{name} must be at least {least}, not {getattr(self, name)}")
         if min(self.native) < 16:
             raise UserError(f"Streets.native must be at least 16 pixels high and wide, not {self.native}")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return CITYSCAPES_CLASSES
-
-    @property
-    def palette(self) -> np.ndarray:
-        return CITYSCAPES_PALETTE
 
     def samples(self, split: Split) -> StreetSamples:
         """Return one split; frames are drawn when read.
