@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import runpy
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+
+from seg_al.reporting.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +40,8 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     def run(script: str, *arguments: object) -> Done:
         monkeypatch.chdir(tmp_path)
+        # away from a terminal a bar writes a line every half minute of the process, here of the whole test suite
+        monkeypatch.setattr(Progress, "_next_plain_line", time.monotonic() + 3600)
         monkeypatch.setattr(sys, "argv", [str(ROOT / "tools" / script), *map(str, arguments)])
         capsys.readouterr()
         try:

@@ -218,11 +218,11 @@ def test_kill_9_and_the_same_command_again(tmp_path: Path) -> None:
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     write_config(tmp_path, KILLED)
-    process = start(tmp_path, "--train.epochs", "5000")
+    process = start(tmp_path, "--train.epochs", "1000000")
     while not (tmp_path / "runs" / "killed" / "seed0" / "state.json").exists():
         time.sleep(0.05)
     time.sleep(0.5)
-    second = start(tmp_path, "--train.epochs", "5000")
+    second = start(tmp_path, "--train.epochs", "1000000")
     assert "another process is working on this run" in second.communicate()[1] and second.returncode == 2
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
