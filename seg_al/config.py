@@ -319,7 +319,9 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     try:
         sys.exit(main())
     except UserError as error:
-        sys.exit(_say(f"error: {error}"))
+        # from a loading process it comes wrapped in that process's traceback, of which it is the last line
+        line = str(error).rstrip().splitlines()[-1].removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
+        sys.exit(_say(f"error: {line}"))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted: what was done is kept; run the same command to continue"))
 

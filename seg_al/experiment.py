@@ -307,9 +307,10 @@ class _Loop:
             self.writer.round_metrics(metrics["labeled"], metrics)
             self.show_predictions(network)
         query = seconds["acquisition"] + seconds["score"] + seconds["select"]
+        score = metrics["test"][self.task.metric_name]  # None where no test pixel counts
         self.say(
             f"{self.title()}  labeled {metrics['labeled']}/{len(self.pool.ids)} ({metrics['fraction']:.1%})  "
-            f"{self.task.metric_name} {metrics['test'][self.task.metric_name]:.1%}  "
+            f"{self.task.metric_name} {'undefined' if score is None else f'{score:.1%}'}  "
             f"train {seconds['train']:.0f} s  query {query:.0f} s"
         )
 

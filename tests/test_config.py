@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 from tiny import TinyScenes, tiny_experiment
 
 import seg_al
 from seg_al import VAAL, Component, Experiment, Random, Train, UserError, load
-from seg_al.config import components, save, source
+from seg_al.config import components, run_tool, save, source
 
 
 class Leaf(Component):
@@ -213,3 +214,18 @@ def test_a_class_inside_a_function_cannot_be_saved(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="move it to the top of a file"):
         save(tiny_experiment("o", strategy=Local()), tmp_path)
+
+
+class _Unreadable(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise UserError("straße.jpg: cannot be read")
+
+
+def test_a_mistake_found_by_a_loading_process_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_tool(lambda: list(torch.utils.data.DataLoader(_Unreadable(), num_workers=1)) and 0)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: straße.jpg: cannot be read\n"

@@ -33,15 +33,11 @@ from seg_al.data.streets_drawing import (
 )
 
 
-@dataclass(frozen=True)
-class Building(Thing):
-    """A house whose front stands along the street at x, from z on."""
+class AlongStreet:
+    """What stands along the street: its order among things and its shadow, from its height and length."""
 
     height: float
-    rgb: RGB
-    roof: float  # height of the gable; 0 = flat
-    shop: bool
-    pattern: float  # which windows are lit
+    length: float
 
     def order(self, x: float, z: float) -> float:
         return z + self.length + 1.5 * abs(x)
@@ -51,6 +47,17 @@ class Building(Thing):
             return []
         reach = x + sun * self.height
         return [(x, 0, z), (reach, 0, z), (reach, 0, z + self.length), (x, 0, z + self.length)]
+
+
+@dataclass(frozen=True)
+class Building(AlongStreet, Thing):
+    """A house whose front stands along the street at x, from z on."""
+
+    height: float
+    rgb: RGB
+    roof: float  # height of the gable; 0 = flat
+    shop: bool
+    pattern: float  # which windows are lit
 
     def paint(self, c: Canvas, x: float, z: float) -> None:
         side = math.copysign(1.0, x)
@@ -136,21 +143,12 @@ class Building(Thing):
 
 
 @dataclass(frozen=True)
-class Screen(Thing):
+class Screen(AlongStreet, Thing):
     """A wall, fence or hedge along the street at x, from z on."""
 
     label: int
     height: float
     rgb: RGB
-
-    def order(self, x: float, z: float) -> float:
-        return z + self.length + 1.5 * abs(x)
-
-    def shadow(self, x: float, z: float, sun: float) -> list[Point]:
-        if sun * x >= 0:
-            return []
-        reach = x + sun * self.height
-        return [(x, 0, z), (reach, 0, z), (reach, 0, z + self.length), (x, 0, z + self.length)]
 
     def paint(self, c: Canvas, x: float, z: float) -> None:
         z0, h = max(z, c.near), self.height
