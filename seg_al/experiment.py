@@ -189,15 +189,8 @@ class _Loop:
                 reason = " ".join(str(error).split())
                 raise UserError(f"{weights}: does not fit the model ({reason})") from None
             return network.eval().requires_grad_(False)
-        train, seed = self.samples["train"], self.experiment.seed
         self.directory.write(self.file("labeled.txt"), "".join(f"{self.pool.ids[i]}\n" for i in self.pool.labeled))
-        view = LabeledView(
-            self.dataset, train, lambda index: self.experiment.oracle.target(train, index, seed), self.pool.labeled
-        )
-        best = self.settings.keep == "best"
-        network = fit(
-            self.task, network, view, self.settings, phase, len(self.pool.ids), self.validate if best else None
-        )
+        network = self.fit(network, self.pool.labeled, phase)
         if self.directory.writes:
             save_tensors(weights, network.state_dict())
         self.metrics = {
@@ -237,6 +230,7 @@ class _Loop:
             batch_size=self.settings.evaluation_batch_size,
             workers=self.workers,
             new_phase=self.new_phase,
+            new_member=self.train_member,
         )
         selection: Selection = self.fabric.broadcast(strategy.select(round, budget))
         check_selection(selection, len(unlabeled), budget, strategy)
@@ -248,6 +242,23 @@ class _Loop:
         return query
 
     # What the steps share.
+
+    def fit(self, network: nn.Module, indices: Sequence[int], phase: Phase) -> nn.Module:
+        """Train a task model on samples of the labeled pool; return it in eval mode."""
+        train, oracle, seed = self.samples["train"], self.experiment.oracle, self.experiment.seed
+        view = LabeledView(self.dataset, train, lambda index: oracle.target(train, index, seed), indices)
+        validate = self.validate if self.settings.keep == "best" else None
+        return fit(self.task, network, view, self.settings, phase, len(self.pool.ids), validate)
+
+    def train_member(self, k: int, bootstrap: bool) -> tuple[nn.Module, float]:
+        """Return one more task model, and the seconds of its training; see `Round.train_member`."""
+        phase = self.new_phase(f"{'bootstrap' if bootstrap else 'member'}{k}")
+        phase.seed_torch("initial weights")
+        network = self.experiment.model.build(len(self.dataset.class_names)).to(self.fabric.device)
+        labeled = np.asarray(self.pool.labeled)
+        if bootstrap:
+            labeled = labeled[phase.rng("bootstrap").integers(0, len(labeled), len(labeled))]
+        return self.fit(network, labeled.tolist(), phase), phase.seconds
 
     def images(self, split: Split, indices: Any) -> ImageView:
         """Return a view of images alone, under the evaluation transform."""

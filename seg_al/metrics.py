@@ -1,4 +1,4 @@
-"""The confusion matrix over a whole split, and what is read off it: IoU per class, mIoU, pixel accuracy."""
+"""Scores over a whole split, read off its counts: IoU per class and mIoU; accuracy, top-5 and per class."""
 
 from __future__ import annotations
 
@@ -105,3 +105,72 @@ class ConfusionMatrix:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+class Accuracy:
+    """Top-1 and top-5 accuracy over a whole split, in all and by class.
+
+    Args:
+        num_classes: C; ground truth and predictions are 0 .. C - 1.
+
+    Attributes:
+        matrix: (C, C + 1) int64 counts: image ``[ground truth, first prediction]``, and in the last column
+            those whose class is among the first five. To combine processes, sum it.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.matrix = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Count one batch.
+
+        Args:
+            prediction: (B, k) integers, classes by falling probability; k is 5, or C where that is less.
+            target: (B,) integers.
+
+        Raises:
+            ValueError: shapes do not fit, or a value is no class. Nothing is counted then.
+        """
+        if prediction.dim() != 2 or target.shape != prediction.shape[:1]:
+            raise ValueError(f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} do not fit")
+        target, prediction = target.long().cpu(), prediction.long().cpu()
+        for name, values in (("target", target), ("prediction", prediction)):
+            if values.numel() and (values.min() < 0 or values.max() >= self.num_classes):
+                raise ValueError(f"{name} holds values that are no class (0..{self.num_classes - 1})")
+        one = torch.ones_like(target)
+        self.matrix.index_put_((target, prediction[:, 0]), one, accumulate=True)
+        among = (prediction[:, :5] == target[:, None]).any(1).long()
+        self.matrix.index_put_((target, torch.full_like(target, self.num_classes)), among, accumulate=True)
+
+    @property
+    def confusion(self) -> Tensor:
+        """Counts (C, C), ``[ground truth, prediction]``."""
+        return self.matrix[:, : self.num_classes]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose first prediction is right, in [0, 1]; NaN where nothing was counted."""
+        return float(self.confusion.trace() / self.confusion.sum())
+
+    @property
+    def top5(self) -> float:
+        """Share of images whose class is among the first five, in [0, 1]; NaN where nothing was counted."""
+        return float(self.matrix[:, -1].sum() / self.confusion.sum())
+
+    @property
+    def per_class(self) -> Tensor:
+        """Accuracy of the images of each class, (C,) float64; NaN for a class without images."""
+        counts = self.confusion.double()
+        return counts.diag() / counts.sum(1)
+
+    def summary(self, class_names: Sequence[str]) -> dict[str, float | dict[str, float | None] | None]:
+        """Return ``{"accuracy", "top5", "accuracy_per_class": {class: value}}``, ready for JSON: NaN is None.
+
+        Raises:
+            ValueError: not one name a class.
+        """
+        if len(class_names) != self.num_classes:
+            raise ValueError(f"{len(class_names)} class names for {self.num_classes} classes")
+        values = dict(zip(class_names, map(_number, self.per_class.tolist()), strict=True))
+        return {"accuracy": _number(self.accuracy), "top5": _number(self.top5), "accuracy_per_class": values}

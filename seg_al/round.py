@@ -29,6 +29,7 @@ class Round:
         labeled, unlabeled: images only, under the evaluation transform; no way to a label.
         rng: the strategy's own random stream in this round.
         new_phase: makes a resumable training of its own, by name.
+        new_member: trains one more task model; see `train_member`.
         diagnostics, seconds, pictures: what the strategy logged.
     """
 
@@ -43,9 +44,11 @@ class Round:
     batch_size: int
     workers: int
     new_phase: Callable[[str], Phase]
+    new_member: Callable[[int, bool], tuple[nn.Module, float]]
     diagnostics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    members: dict[tuple[int, bool], nn.Module] = field(default_factory=dict)
 
     @torch.no_grad()
     def map(self, fn: Callable[[Tensor], Tensor], images: ImageView, timed_as: str = "score") -> Tensor:
@@ -92,6 +95,20 @@ class Round:
     def phase(self, name: str) -> Phase:
         """Return a training of this round with streams and a checkpoint of its own."""
         return self.new_phase(name)
+
+    def train_member(self, k: int, bootstrap: bool = False) -> nn.Module:
+        """Return task model `k` of a committee in eval mode, trained as `model` is; once a round.
+
+        Members differ in initial weights and in the order of their training images, and so does member 0
+        from `model`.
+
+        Args:
+            bootstrap: train it on as many images, drawn from the labeled ones with replacement.
+        """
+        if (k, bootstrap) not in self.members:
+            self.members[k, bootstrap], seconds = self.new_member(k, bootstrap)
+            self.seconds["acquisition"] = self.seconds.get("acquisition", 0.0) + seconds
+        return self.members[k, bootstrap]
 
     def log(self, **diagnostics: Any) -> None:
         """Log numbers (or nested dicts and lists of them) to TensorBoard and metrics.json."""

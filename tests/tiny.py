@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seg_al import Experiment, Random, Segmentation, Train
 from seg_al.data.base import SegmentationDataset, Split
 from seg_al.machine import Machine
-from seg_al.models.base import Model, SegmentationNetwork
+from seg_al.models.base import ClassificationNetwork, Model, SegmentationNetwork
 
 
 class Squares:
@@ -72,6 +72,24 @@ class TinyNetwork(SegmentationNetwork):
 class TinyModel(Model):
     def build(self, num_classes: int) -> nn.Module:
         return TinyNetwork(num_classes)
+
+
+class TinyClassifierNetwork(ClassificationNetwork):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, classes))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+
+class TinyClassifier(Model):
+    def build(self, num_classes: int) -> nn.Module:
+        return TinyClassifierNetwork(num_classes)
 
 
 def tiny_experiment(output: object, **changes: object) -> Experiment:

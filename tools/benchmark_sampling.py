@@ -58,7 +58,8 @@ def main(
 
     def new_round() -> Round:
         return Round(network, Segmentation(), unlabeled.subset([0]), unlabeled, generator(0, "strategy"), 0, fabric,
-                     "benchmark", batch_size, 0, lambda name: Phase(name, fabric, (0, 0)))  # fmt: skip
+                     "benchmark", batch_size, 0, lambda name: Phase(name, fabric, (0, 0)),
+                     lambda k, bootstrap: (network, 0.0))  # fmt: skip
 
     @torch.no_grad()
     def floor(view: ImageView, forward: Callable[[torch.Tensor], Any]) -> None:

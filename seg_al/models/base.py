@@ -28,7 +28,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class SegmentationNetwork(nn.Module):
+class Network(nn.Module):
     """A network in two parts, after timm's convention; dropout lives in the head only.
 
     Because everything before the head is deterministic in eval mode, T stochastic passes reuse one
@@ -39,14 +39,34 @@ class SegmentationNetwork(nn.Module):
         """Map images (B, 3, H, W) in [0, 1] RGB to the feature map the head reads, (B, D, h, w)."""
         raise NotImplementedError
 
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the deepest map of the encoder, (B, E, h', w'), and `forward_features`' map, in one pass.
+
+        They are one and the same where a network has no decoder.
+        """
+        features = self.forward_features(x)
+        return features, features
+
     def forward_head(self, features: Tensor) -> Tensor:
-        """Map features (B, D, h, w) to logits (B, C, h', w') at the network's own resolution."""
+        """Map features (B, D, h, w) to logits."""
         raise NotImplementedError
+
+
+class SegmentationNetwork(Network):
+    """A network whose head gives logits of pixels, (B, C, h', w') at its own resolution."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, 3, H, W) in [0, 1] to logits (B, C, H, W), upsampled bilinearly."""
         logits = self.forward_head(self.forward_features(x))
         return F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class ClassificationNetwork(Network):
+    """A network whose head averages the map over space and gives logits of whole images, (B, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [0, 1] to logits (B, C)."""
+        return self.forward_head(self.forward_features(x))
 
 
 class Model(Component):

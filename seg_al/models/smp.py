@@ -71,11 +71,15 @@ class SMPNetwork(SegmentationNetwork):
                     module.p = 0.0
 
     def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_both(x)[1]
+
+    def forward_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         size = [-(-side // self.multiple) * self.multiple for side in x.shape[-2:]]
         if size != list(x.shape[-2:]):
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         maps = self.encoder(self.normalize(x))
-        return self.neck(self.decoder(*maps) if self.tokens else self.decoder(maps))
+        features = self.neck(self.decoder(*maps) if self.tokens else self.decoder(maps))
+        return (maps[0] if self.tokens else maps)[-1], features
 
     def forward_head(self, features: Tensor) -> Tensor:
         return self.head(features)

@@ -68,6 +68,17 @@ def side_by_side(image: np.ndarray, target: np.ndarray, prediction: np.ndarray, 
     return np.hstack([_resize(image, *truth.shape[:2]), gap, truth, gap, guess])
 
 
+def framed(image: np.ndarray, *colors: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 in frames of these colours, the first one innermost."""
+    width = max(2, min(image.shape[:2]) // 24)
+    for color in colors:
+        around = np.empty((image.shape[0] + 2 * width, image.shape[1] + 2 * width, 3), np.uint8)
+        around[:] = np.asarray(color, np.uint8)
+        around[width:-width, width:-width] = image
+        image = around
+    return image
+
+
 def contact_sheet(
     tiles: Iterable[np.ndarray],
     captions: Sequence[str] | None = None,

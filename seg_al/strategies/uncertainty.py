@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from torch import Tensor
 
 from seg_al.strategies.base import ScoreStrategy
+from seg_al.strategies.disagreement import entropy
+from seg_al.strategies.pooling import MeanPixels, Pooling
 
 if TYPE_CHECKING:
     from seg_al.round import Round
 
-
-def entropy(probabilities: Tensor) -> Tensor:
-    """Return the entropy in nats over the class axis: (B, C, ...) to (B, ...); 0·log 0 counts as 0."""
-    return torch.special.entr(probabilities).sum(1)
+Predict = Callable[[Tensor], Iterable[Tensor]]
+"""From images (B, 3, H, W) to predictions of them, one at a time, each (B, C, ...) probabilities."""
 
 
-class Entropy(ScoreStrategy):
-    """Max entropy: the mean over pixels of H(p) = -Σ_c p_c log p_c, in nats (Shannon 1948; Settles 2009, §3.1).
+class Uncertainty(ScoreStrategy):
+    """Base of the strategies that score an image by the uncertainty of its pixels.
 
-    Pixels are those of the logits' own resolution. Every pixel counts: where the ground truth is void is
-    not known at query time. Cost: one pass of the task model over the unlabeled pool.
+    A subclass says where predictions come from (`predictor`) and what is uncertain about them
+    (`uncertainty`). Pixels are reduced to one number batch by batch; every pixel counts, for where the
+    ground truth is void is not known at query time.
     """
 
+    pixels: Pooling = MeanPixels()
+    """How pixels make an image's score: MeanPixels(), TopPixels(share=...), MaxPatch(side=...), TopPatches(...)."""
+
+    resolution: Literal["logits", "input"] = "logits"
+    """Where pixels are: at the logits' own resolution (fast), or with logits upsampled to the input's. The two
+    rank images nearly alike."""
+
+    def predictor(self, round: Round) -> Predict:
+        """Return what predicts a batch: here the task model, once."""
+
+        def predict(images: Tensor) -> Iterable[Tensor]:
+            yield round.task.probabilities(round.model, images, self.size(images))
+
+        return predict
+
+    def size(self, images: Tensor) -> tuple[int, int] | None:
+        """Return the height and width at which a batch is predicted; None: the logits' own."""
+        return (images.shape[-2], images.shape[-1]) if self.resolution == "input" else None
+
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        """Map predictions, each (B, C, ...) probabilities, to the uncertainty of each pixel, (B, ...)."""
+        raise NotImplementedError
+
     def score(self, round: Round) -> Tensor:
-        """Return the mean entropy of each unlabeled image, (N,)."""
+        """Return the pooled uncertainty of each unlabeled image, (N,)."""
+        predict = self.predictor(round)
+        return round.map(lambda images: self.pixels(self.uncertainty(predict(images))), round.unlabeled)
 
-        def mean_entropy(images: Tensor) -> Tensor:
-            return entropy(round.task.probabilities(round.model, images)).flatten(1).mean(1)
 
-        return round.map(mean_entropy, round.unlabeled)
+class Entropy(Uncertainty):
+    """Max entropy: H(p) = -Σ_c p_c log p_c of each pixel, in nats (Shannon 1948; Settles 2009, §3.1).
+
+    Cost: one pass of the task model over the unlabeled pool.
+    """
+
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        """Return H(p), in [0, log C]."""
+        (p,) = predictions
+        return entropy(p)
+
+
+class LeastConfidence(Uncertainty):
+    """Least confidence: 1 − p₁ of each pixel, p₁ the highest probability (Lewis & Gale 1994; Settles 2009, §3.1).
+
+    Cost: one pass of the task model over the unlabeled pool.
+    """
+
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        """Return 1 − p₁, in [0, 1 − 1/C]."""
+        (p,) = predictions
+        return 1 - p.amax(1)
+
+
+class Margin(Uncertainty):
+    """Margin: 1 − (p₁ − p₂) of each pixel, its two highest probabilities (Scheffer et al. 2001; Settles 2009, §3.1).
+
+    Cost: one pass of the task model over the unlabeled pool.
+    """
+
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        """Return 1 − (p₁ − p₂), in [0, 1]."""
+        (p,) = predictions
+        best, second = p.topk(2, dim=1).values.unbind(1)
+        return 1 - (best - second)

@@ -37,13 +37,21 @@ class Task(Component):
         """Return the training loss of a batch: images (B, 3, H, W) in [0, 1], a scalar."""
         raise NotImplementedError
 
-    def probabilities(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return class probabilities (B, C, h, w) at the logits' own resolution."""
+    def head(self, network: nn.Module, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Return class probabilities of `forward_features`' map: (B, C, h, w), or (B, C) for whole images.
+
+        Args:
+            size: height and width to resample logits to; None: their own. Whole images have none.
+        """
         raise NotImplementedError
 
+    def probabilities(self, network: nn.Module, images: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Return class probabilities of images (B, 3, H, W), as `head`."""
+        return self.head(network, network.forward_features(images), size)  # type: ignore[operator]
+
     def features(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return one feature vector an image, (B, D): the pooled map before the classifier."""
-        raise NotImplementedError
+        """Return one feature vector an image, (B, D): the map before the classifier, averaged over space."""
+        return spatial_mean(network.forward_features(images))  # type: ignore[operator]
 
     def predict(self, network: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
         """Return predicted classes at a given resolution, (B, *size)."""
@@ -56,3 +64,8 @@ class Task(Component):
     def metric(self, num_classes: int) -> Metric:
         """Return an empty metric."""
         raise NotImplementedError
+
+
+def spatial_mean(features: Tensor) -> Tensor:
+    """Average a map (B, D, ...) over space, in single precision: (B, D)."""
+    return features.float().flatten(2).mean(2) if features.dim() > 2 else features.float()

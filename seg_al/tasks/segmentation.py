@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,23 +33,22 @@ class Segmentation(Task):
         # A batch without one labeled pixel (a crop of void) must not turn the weights into NaN by 0 / 0.
         return total / (targets != IGNORE).sum().clamp(min=1)
 
-    def probabilities(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return softmax probabilities (B, C, h, w) at the logits' own resolution."""
-        logits = network.forward_head(network.forward_features(images))  # type: ignore[operator]
-        return logits.float().softmax(1)
-
-    def features(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return the map before the classifier, averaged over space, (B, D)."""
-        return network.forward_features(images).float().mean((2, 3))  # type: ignore[operator]
+    def head(self, network: nn.Module, features: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Return softmax probabilities (B, C, h, w) at the logits' own resolution, or at `size`."""
+        return self._logits(network, features, size).softmax(1)
 
     def predict(self, network: nn.Module, images: Tensor, size: Sequence[int]) -> Tensor:
         """Return the class of each pixel at (height, width), (B, height, width) int64.
 
         Logits are upsampled, so that labels never need resizing.
         """
-        logits = network.forward_head(network.forward_features(images)).float()  # type: ignore[operator]
-        logits = F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
-        return torch.argmax(logits, dim=1)
+        return self._logits(network, network.forward_features(images), size).argmax(1)  # type: ignore[operator]
+
+    def _logits(self, network: nn.Module, features: Tensor, size: Sequence[int] | None) -> Tensor:
+        logits = network.forward_head(features).float()  # type: ignore[operator]
+        if size is None:
+            return logits
+        return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
     def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """Return image, ground truth and prediction in palette colours, side by side."""

@@ -10,16 +10,29 @@ from scipy.stats import entropy as scipy_entropy
 from tiny import Squares
 from torch import Tensor, nn
 
-from seg_al import VAAL, Entropy, Random, UserError
+from seg_al import BALD, DBAL, VAAL, Entropy, LeastConfidence, Margin, MCDropout, Random, UserError
 from seg_al.strategies.base import Strategy, highest
-from seg_al.strategies.uncertainty import entropy
+from seg_al.strategies.disagreement import entropy
 
-STRATEGIES = [Random(), Entropy(), VAAL(latent=4, epochs=1, batch_size=8)]
-DETERMINISTIC = [Entropy()]
+INVARIANT: list[Strategy] = [  # to the order and the batches of the pool: they draw nothing for single images
+    Entropy(),
+    LeastConfidence(),
+    Margin(),
+    MCDropout(passes=3),
+    MCDropout(passes=3, statistic="deviation"),
+    DBAL(passes=3),
+    BALD(passes=3),
+]
+STRATEGIES: list[Strategy] = [*INVARIANT, Random(), VAAL(latent=4, epochs=1, batch_size=8)]
+
+both_tasks = pytest.mark.parametrize("classify", [False, True], ids=["segmentation", "classification"])
 
 
+@both_tasks
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
-def test_a_query_is_valid_reproducible_and_blind_to_labels(strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_is_valid_reproducible_and_blind_to_labels(
+    strategy: Strategy, classify: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreachable(*_: object) -> None:
         raise AssertionError("a strategy read a label")
 
@@ -28,7 +41,7 @@ def test_a_query_is_valid_reproducible_and_blind_to_labels(strategy: Strategy, m
     for disturbance in (0, 1):
         torch.manual_seed(disturbance)  # the global streams are not the strategy's
         np.random.seed(disturbance)  # noqa: NPY002
-        round = make_round()
+        round = make_round(classify=classify)
         weights = {k: v.clone() for k, v in round.model.state_dict().items()}
         selections.append(strategy.select(round, 6))
         assert not any(module.training for module in round.model.modules())
@@ -40,10 +53,15 @@ def test_a_query_is_valid_reproducible_and_blind_to_labels(strategy: Strategy, m
     assert not hasattr(make_round().unlabeled, "target")
 
 
-@pytest.mark.parametrize("strategy", DETERMINISTIC, ids=lambda s: type(s).__name__)
-def test_order_and_batching_of_the_pool_do_not_matter(strategy: Strategy) -> None:
+@both_tasks
+@pytest.mark.parametrize("strategy", INVARIANT, ids=lambda s: type(s).__name__)
+def test_order_and_batching_of_the_pool_do_not_matter(strategy: Strategy, classify: bool) -> None:
     order = np.random.default_rng(0).permutation(np.arange(8, 40)).tolist()
-    rounds = [make_round(), make_round(unlabeled=order, batch_size=7), make_round(batch_size=32)]
+    rounds = [
+        make_round(classify=classify),
+        make_round(unlabeled=order, batch_size=7, classify=classify),
+        make_round(batch_size=32, classify=classify),
+    ]
     queries = [
         dict(zip([r.unlabeled.ids[p] for p in s.positions], s.scores, strict=True))
         for r, s in ((r, strategy.select(r, 6)) for r in rounds)
