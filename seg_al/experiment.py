@@ -21,7 +21,7 @@ from seg_al.data.check import preflight
 from seg_al.data.views import EvaluationView, ImageView, LabeledView, to_input
 from seg_al.machine import Machine
 from seg_al.models.base import Model
-from seg_al.oracle import IdealOracle, Oracle
+from seg_al.oracle import IdealOracle, Labels, Oracle
 from seg_al.phase import Phase
 from seg_al.pool import InitialPool, Pool, RandomInitial
 from seg_al.reporting.curves import collect, plot_curve, write_curve
@@ -90,16 +90,20 @@ class Experiment(Component):
         """
         fabric = self.machine.fabric(self.train.precision)
         samples = {split: self.dataset.samples(split) for split in self._splits()}
-        initial = self._initial(samples)
-        if fabric.is_global_zero:
+        self._check(samples)
+        labels = self.oracle.labels(self.dataset, samples["train"], self.seed)
+        state: Any = None  # rank 0 says what it is
+        run = RunDirectory(self.directory, writes=fabric.is_global_zero)
+        if run.writes:
+            # a run that goes on need not choose again, which may mean to read all labels of the pool
+            initial = [] if (run.path / "state.json").exists() else self._initial(samples["train"])
             report = preflight(self.dataset, progress=progress)
             for warning in report.warnings:
                 print(f"note: {warning}", file=sys.stderr)
-        run = RunDirectory(self.directory, writes=fabric.is_global_zero)
-        state = fabric.broadcast(run.open(self, ignore=("machine",)) if run.writes else None)
-        state = state or {"round": 0, "phase": "train", "labeled": [samples["train"].ids[i] for i in initial]}
+            start = {"round": 0, "phase": "train", "labeled": [samples["train"].ids[i] for i in initial]}
+            state = run.open(self, ignore=("machine",)) or start
         try:
-            _Loop(self, fabric, run, samples, state).run()
+            _Loop(self, fabric, run, samples, labels, fabric.broadcast(state)).run()
         finally:
             run.close()
         return run.path
@@ -107,19 +111,21 @@ class Experiment(Component):
     def _splits(self) -> tuple[Split, ...]:
         return ("train", "test", "val") if self.train.keep == "best" else ("train", "test")
 
-    def _initial(self, samples: Mapping[Split, Samples]) -> list[int]:
-        """Check counts against the pool and return the indices of the initial pool."""
+    def _check(self, samples: Mapping[Split, Samples]) -> None:
+        """Check counts and splits."""
         for name in ("rounds", "budget"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; an experiment needs at least 1")
         for split, listed in samples.items():
             if not len(listed):
                 raise UserError(f"{type(self.dataset).__name__}: its {split} split is empty, but this run needs it")
-        pool = samples["train"].ids
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; it must be 0 or above")
+
+    def _initial(self, pool: Samples) -> list[int]:
+        """Return the indices of the initial pool; check that the queries after it fit into the pool."""
         chooser = RandomInitial(size=self.initial) if isinstance(self.initial, int) else self.initial
-        initial = chooser.choose(pool, self.seed)
+        initial = chooser.choose(self.dataset, pool, self.seed)
         queries = self.rounds - 1
         wanted = len(initial) + self.budget * queries
         if wanted > len(pool):
@@ -139,9 +145,11 @@ class _Loop:
         fabric: Fabric,
         directory: RunDirectory,
         samples: Mapping[Split, Samples],
+        labels: Labels,
         state: Mapping[str, Any],
     ) -> None:
         self.experiment, self.fabric, self.directory, self.samples = experiment, fabric, directory, samples
+        self.labels = labels
         self.dataset, self.task, self.settings = experiment.dataset, experiment.task, experiment.train
         self.workers = experiment.machine.loading_workers()
         self.round, self.phase = int(state["round"]), str(state["phase"])
@@ -200,7 +208,7 @@ class _Loop:
             "test": {},
             "seconds": {"train": phase.seconds, "acquisition": 0.0, "score": 0.0, "select": 0.0},
             "losses": {"train": phase.means["loss"]},
-            "diagnostics": {},
+            "diagnostics": self.labels.report(self.pool.labeled) if self.directory.writes else {},
         }
         self.advance("evaluate")
         return network
@@ -236,7 +244,7 @@ class _Loop:
         check_selection(selection, len(unlabeled), budget, strategy)
         query = unlabeled.indices[selection.positions]
         self.directory.write(self.file("query.csv"), query_table([self.pool.ids[i] for i in query], selection.scores))
-        self.metrics["diagnostics"] = round.diagnostics
+        self.metrics["diagnostics"].update(round.diagnostics)
         self.metrics["seconds"].update(round.seconds)
         self.show_query(query, selection.scores, round.pictures)
         return query
@@ -245,8 +253,7 @@ class _Loop:
 
     def fit(self, network: nn.Module, indices: Sequence[int], phase: Phase) -> nn.Module:
         """Train a task model on samples of the labeled pool; return it in eval mode."""
-        train, oracle, seed = self.samples["train"], self.experiment.oracle, self.experiment.seed
-        view = LabeledView(self.dataset, train, lambda index: oracle.target(train, index, seed), indices)
+        view = LabeledView(self.dataset, self.samples["train"], self.labels.target, indices)
         validate = self.validate if self.settings.keep == "best" else None
         return fit(self.task, network, view, self.settings, phase, len(self.pool.ids), validate)
 
@@ -263,7 +270,8 @@ class _Loop:
     def images(self, split: Split, indices: Any) -> ImageView:
         """Return a view of images alone, under the evaluation transform."""
         samples = self.samples[split]
-        return ImageView(samples.image, samples.ids, indices, self.dataset.input_size)
+        dataset = self.dataset
+        return ImageView(samples.image, samples.ids, indices, dataset.input_size, center_crop=dataset.center_crop)
 
     def measure(self, network: nn.Module, split: Split, what: str) -> dict[str, Any]:
         """Return the metric of a model on a split."""

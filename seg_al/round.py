@@ -13,9 +13,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from seg_al.config import UserError
 from seg_al.data.views import ImageView, load_in_order, to_input
 from seg_al.phase import Phase
 from seg_al.reporting.progress import Progress
+from seg_al.streams import generator
 from seg_al.tasks.base import Task
 from seg_al.training import share
 
@@ -28,8 +30,8 @@ class Round:
         model: the task model trained on `labeled`, unwrapped, in eval mode.
         labeled, unlabeled: images only, under the evaluation transform; no way to a label.
         rng: the strategy's own random stream in this round.
-        new_phase: makes a resumable training of its own, by name.
-        new_member: trains one more task model; see `train_member`.
+        new_phase: makes a resumable training of its own, by name; None: one without a checkpoint.
+        new_member: trains one more task model, see `train_member`; None: cannot.
         diagnostics, seconds, pictures: what the strategy logged.
     """
 
@@ -37,14 +39,14 @@ class Round:
     task: Task
     labeled: ImageView
     unlabeled: ImageView
-    rng: np.random.Generator
-    seed: int
-    fabric: Fabric
-    title: str
-    batch_size: int
-    workers: int
-    new_phase: Callable[[str], Phase]
-    new_member: Callable[[int, bool], tuple[nn.Module, float]]
+    rng: np.random.Generator = field(default_factory=lambda: generator(0, 0, "strategy"))
+    seed: int = 0
+    fabric: Fabric = field(default_factory=Fabric)
+    title: str = "query"
+    batch_size: int = 8
+    workers: int = 0
+    new_phase: Callable[[str], Phase] | None = None
+    new_member: Callable[[int, bool], tuple[nn.Module, float]] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -93,8 +95,10 @@ class Round:
         return torch.cat(rows) if rows else torch.empty(0)
 
     def phase(self, name: str) -> Phase:
-        """Return a training of this round with streams and a checkpoint of its own."""
-        return self.new_phase(name)
+        """Return a training of this round with streams of its own, and a checkpoint where the run keeps any."""
+        if self.new_phase:
+            return self.new_phase(name)
+        return Phase(name, self.fabric, (self.seed, 0), title=f"{self.title} · {name}", workers=self.workers)
 
     def train_member(self, k: int, bootstrap: bool = False) -> nn.Module:
         """Return task model `k` of a committee in eval mode, trained as `model` is; once a round.
@@ -104,8 +108,13 @@ class Round:
 
         Args:
             bootstrap: train it on as many images, drawn from the labeled ones with replacement.
+
+        Raises:
+            UserError: the round has no way to train task models.
         """
         if (k, bootstrap) not in self.members:
+            if self.new_member is None:
+                raise UserError("this strategy trains a committee, which needs the loop of an Experiment")
             self.members[k, bootstrap], seconds = self.new_member(k, bootstrap)
             self.seconds["acquisition"] = self.seconds.get("acquisition", 0.0) + seconds
         return self.members[k, bootstrap]

@@ -1,4 +1,4 @@
-"""The confusion matrix against scikit-learn, torchmetrics, and a count by hand."""
+"""The confusion matrix and accuracy against scikit-learn, torchmetrics, and a count by hand."""
 
 import json
 import math
@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, jaccard_score
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, recall_score, top_k_accuracy_score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from seg_al.metrics import ConfusionMatrix
+from seg_al.metrics import Accuracy, ConfusionMatrix
 
 CLASSES = 7
 
@@ -138,3 +138,100 @@ def test_summary_is_json_with_the_main_metric_first() -> None:
         "IoU": {"road": 1.0, "car": 1.0, "bus": None},
     }
     assert next(iter(summary)) == "mIoU"
+
+
+def ranked(seed: int, images: int = 200, classes: int = CLASSES) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Return scores (N, C), their classes by falling score (N, 5), and ground truth without class 3."""
+    rng = np.random.default_rng(seed)
+    target = rng.choice([c for c in range(classes) if c != 3], size=images)
+    scores = rng.random((images, classes))
+    scores[np.arange(images), target] += 0.3
+    order = np.argsort(-scores, axis=1)[:, :5].copy()
+    return scores, torch.from_numpy(order), torch.from_numpy(target)
+
+
+def test_accuracy_calculated_by_hand() -> None:
+    accuracy = Accuracy(7)
+    prediction = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [2, 3, 4, 5, 1], [6, 0, 1, 2, 3]])
+    accuracy.update(prediction, torch.tensor([0, 0, 1, 6]))
+    # first: right; second: 0 is not among its five; third: 1 is its fifth; fourth: right
+    assert (accuracy.accuracy, accuracy.top5) == (2 / 4, 3 / 4)
+    assert accuracy.per_class[[0, 1, 6]].tolist() == [0.5, 0.0, 1.0]
+    assert torch.isnan(accuracy.per_class).tolist() == [False, False, True, True, True, True, False]
+    assert accuracy.confusion[1].tolist() == [0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_accuracy_agrees_with_scikit_learn(seed: int) -> None:
+    scores, prediction, target = ranked(seed)
+    ours = Accuracy(CLASSES)
+    for start in (0, 7, 150):  # in batches of different size
+        stop = {0: 7, 7: 150, 150: 200}[start]
+        ours.update(prediction[start:stop], target[start:stop])
+    first = prediction[:, 0].numpy()
+    assert ours.accuracy == pytest.approx(accuracy_score(target, first))
+    assert ours.top5 == pytest.approx(top_k_accuracy_score(target, scores, k=5, labels=range(CLASSES)))
+    present = [0, 1, 2, 4, 5, 6]
+    recalls = recall_score(target, first, labels=present, average=None)
+    assert np.allclose(ours.per_class[present], recalls) and math.isnan(ours.per_class[3])
+    assert np.array_equal(ours.confusion.numpy(), confusion_matrix(target, first, labels=range(CLASSES)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_accuracy_agrees_with_torchmetrics(seed: int) -> None:
+    scores, prediction, target = ranked(seed, classes=20)
+    ours = Accuracy(20)
+    ours.update(prediction, target)
+    settings = {"num_classes": 20, "average": "micro"}
+    for k, value in ((1, ours.accuracy), (5, ours.top5)):
+        theirs = MulticlassAccuracy(**settings, top_k=k)(torch.from_numpy(scores), target)
+        assert value == pytest.approx(float(theirs), abs=1e-6)
+    assert ours.top5 > ours.accuracy + 0.1
+
+
+def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
+    ours = Accuracy(3)
+    ours.update(torch.tensor([[2, 1, 0], [0, 1, 2]]), torch.tensor([0, 0]))
+    assert (ours.accuracy, ours.top5) == (0.5, 1.0)
+
+
+def test_summed_matrices_of_processes_are_those_of_all_images() -> None:
+    _, prediction, target = ranked(0)
+    whole, parts = Accuracy(CLASSES), [Accuracy(CLASSES), Accuracy(CLASSES)]
+    whole.update(prediction, target)
+    for rank, part in enumerate(parts):
+        part.update(prediction[rank::2], target[rank::2])
+    parts[0].matrix += parts[1].matrix
+    assert torch.equal(parts[0].matrix, whole.matrix)
+    names = [str(c) for c in range(CLASSES)]
+    assert parts[0].summary(names) == whole.summary(names)
+
+
+def test_accuracy_refuses_what_does_not_fit_and_counts_nothing() -> None:
+    ours = Accuracy(3)
+    five = torch.tensor([[0, 1, 2], [1, 2, 0]])
+    for prediction, target in (
+        (five, torch.tensor([0])),
+        (five[:, 0], torch.tensor([0, 1])),
+        (five, torch.tensor([0, 3])),
+        (five, torch.tensor([-1, 0])),
+        (five + 1, torch.tensor([0, 1])),
+    ):
+        with pytest.raises(ValueError):
+            ours.update(prediction, target)
+    assert ours.matrix.sum() == 0 and math.isnan(ours.accuracy)
+    with pytest.raises(ValueError, match="2 class names"):
+        ours.summary(["a", "b"])
+
+
+def test_summary_of_accuracy_is_json_with_the_main_metric_first() -> None:
+    ours = Accuracy(3)
+    assert ours.summary(["a", "b", "c"])["accuracy"] is None
+    ours.update(torch.tensor([[0, 1, 2], [1, 0, 2]]), torch.tensor([0, 0]))
+    summary = ours.summary(["a", "b", "c"])
+    assert json.loads(json.dumps(summary, allow_nan=False)) == {
+        "accuracy": 0.5,
+        "top5": 1.0,
+        "accuracy_per_class": {"a": 0.5, "b": None, "c": None},
+    }
+    assert next(iter(summary)) == "accuracy"

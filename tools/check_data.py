@@ -27,7 +27,7 @@ def main() -> int:
         description=summary, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("config", type=Path, help="config file of an experiment")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="draw labeled images with their masks into this file")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="draw labeled images with their labels into this file")
     parser.add_argument("--images", type=int, default=12, help="how many of them (default: 12)")
     parser.add_argument("--quick", action="store_true", help="the check before training: do not decode all images")
     arguments, overrides = parser.parse_known_args()
@@ -59,24 +59,32 @@ def main() -> int:
 
 
 def draw(dataset: Dataset, report: Report, count: int) -> np.ndarray | None:
-    """Return a sheet of labeled images under their masks, evenly from all splits, and a legend."""
-    tiles, captions = [], []
+    """Return a sheet of labeled images, evenly from all splits: under their masks, or named by their class."""
+    tiles, captions, masks = [], [], False
+    names = dict(enumerate(dataset.class_names))
     filled = [split for split in SPLITS if split in report.splits and report.splits[split].images]
     for split in filled:
         samples = dataset.samples(split)
         share = -(-count // len(filled))
         for index in np.linspace(0, len(samples) - 1, min(share, len(samples))).round().astype(int):
             try:
-                target = samples.target(int(index))
-                if target is None or np.ndim(target) != 2:
-                    continue
-                tiles.append(overlay(samples.image(int(index)), target, dataset.palette))
+                image, target = samples.image(int(index)), samples.target(int(index))
             except UserError:
                 continue  # told in the report
-            captions.append(f"{split}: {samples.ids[index]}")
+            if target is None:
+                continue
+            caption = f"{split}: {samples.ids[index]}"
+            if target.ndim == 0:
+                caption += f"\n{names.get(int(target), 'no class')}"
+            else:
+                masks, image = True, overlay(image, target, dataset.palette)
+            tiles.append(image)
+            captions.append(caption)
     if not tiles:
         return None
     sheet = contact_sheet(tiles, captions, tile=(240, 320))
+    if not masks:
+        return sheet
     return np.vstack([sheet, legend(dataset.class_names, dataset.palette, width=sheet.shape[1])])
 
 

@@ -36,10 +36,14 @@ class Samples(Protocol):
         ...
 
     def target(self, index: int) -> np.ndarray | None:
-        """Return train ids (H, W) uint8 with 255 = ignore; None where the sample has no label.
+        """Return the label: of each pixel, or of the image as a whole; None where the sample has none.
+
+        Returns:
+            Segmentation: train ids (H, W) uint8 with 255 = ignore. Classification: the index of the
+            image's class, an int64 array of shape ().
 
         Raises:
-            UserError: the mask cannot be read, differs from its image in size, or holds an unknown
+            UserError: a mask cannot be read, differs from its image in size, or holds an unknown
                 label; names the file (and the value and its pixel count).
         """
         ...
@@ -53,7 +57,7 @@ class Dataset(Component):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the train ids."""
+        """Names of the classes, in the order of the train ids or class indices."""
         raise NotImplementedError
 
     @property
@@ -75,9 +79,14 @@ class Dataset(Component):
         """Height and width at which the network sees images to evaluate or score; None: each its own."""
         return None
 
+    @property
+    def center_crop(self) -> bool:
+        """Whether those images are cut to `input_size` around their centre, rather than resized as a whole."""
+        return False
 
-class SegmentationDataset(Dataset):
-    """Base of the segmentation data sets: how images reach the network."""
+
+class ImageDataset(Dataset):
+    """Base of the data sets of this package: how images reach the network."""
 
     size: tuple[int, int] | None = None
     """Height and width of the network's input; None keeps each image's own size."""
@@ -103,3 +112,7 @@ class SegmentationDataset(Dataset):
     def input_size(self) -> tuple[int, int] | None:
         """`size`; None where training sees crops of it."""
         return self.size if self.fit == "resize" else None
+
+
+class SegmentationDataset(ImageDataset):
+    """Base of the segmentation data sets: a target is a mask of train ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from seg_al.config import UserError
-from seg_al.data.base import IGNORE, Dataset, Samples, SegmentationDataset, Split
-from seg_al.data.files import FileSamples, some
+from seg_al.data.base import IGNORE, Dataset, ImageDataset, Samples, Split
+from seg_al.data.files import ImageFiles, some
 from seg_al.data.masks import UnknownLabels
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+CHUNK = 32
+"""Samples a thread takes at once: a million tasks would fill a gigabyte."""
 
 Bar = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Passes items on and shows how far it is, e.g. `seg_al.reporting.progress.progress`: items, description, total."""
@@ -35,13 +38,13 @@ class SplitReport:
     images: int = 0
 
     labeled: int = 0
-    """Images with a mask, usable or not."""
+    """Images with a label, usable or not."""
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Pixels of each class, (C,) int64."""
+    """Pixels of each class in masks, (C,) int64."""
 
     images_with: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Images that show each class, (C,) int64."""
+    """Images that show each class, or are of it, (C,) int64."""
 
     ignored: int = 0
     """Pixels of value 255."""
@@ -69,16 +72,19 @@ class Report:
 
     def table(self) -> str:
         """Return splits, then classes, as text columns."""
-        rows = [["split", "images", "labeled", "ignored", "sizes (width x height)"]]
+        masks = any(split.ignored + split.pixels.sum() for split in self.splits.values())
+        rows = [["split", "images", "labeled", *(["ignored"] * masks), "sizes (width x height)"]]
         for name, split in self.splits.items():
             sizes = [f"{w}x{h}" + f" ({n})" * (len(split.sizes) > 1) for (h, w), n in split.sizes.most_common()]
-            ignored = f"{100 * split.ignored_share:.2f} %"
-            rows.append([name, str(split.images), str(split.labeled), ignored, some(sizes, 3)])
-        classes = [["class", *(f"{name} {what}" for name in self.splits for what in ("pixels", "images"))]]
+            ignored = [f"{100 * split.ignored_share:.2f} %"] * masks
+            rows.append([name, str(split.images), str(split.labeled), *ignored, some(sizes, 3)])
+        counted = ("pixels", "images") if masks else ("images",)
+        classes = [["class", *(f"{name} {what}" for name in self.splits for what in counted)]]
         for i, name in enumerate(self.class_names):
             cells = [f"{i:>3} {name}"]
             for split in self.splits.values():
-                cells += [f"{100 * split.pixels[i] / max(1, split.pixels.sum()):.2f} %", str(split.images_with[i])]
+                cells += [f"{100 * split.pixels[i] / max(1, split.pixels.sum()):.2f} %"] * masks
+                cells.append(str(split.images_with[i]))
             classes.append(cells)
         return _columns(rows) + "\n\n" + _columns(classes)
 
@@ -91,7 +97,7 @@ class Report:
 def check(
     dataset: Dataset, splits: Sequence[Split] = SPLITS, *, decode_images: bool = True, progress: Bar = _no_bar
 ) -> Report:
-    """Read every image and mask of some splits; collects problems, never stops at the first.
+    """Read every image and label of some splits; collects problems, never stops at the first.
 
     Args:
         decode_images: read images in full and compare their content across splits; without it image
@@ -120,7 +126,9 @@ def check(
         for split, samples in listed.items():
             none = np.zeros(len(report.class_names), np.int64)
             found = report.splits[split] = SplitReport(pixels=none, images_with=none.copy())
-            inspected = threads.map(functools.partial(_inspect, samples, decode_images), range(len(samples)))
+            inspect = functools.partial(_inspect_some, samples, len(report.class_names), decode_images)
+            chunks = [range(len(samples))[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+            inspected = itertools.chain.from_iterable(threads.map(inspect, chunks))
             for index, sample in enumerate(progress(inspected, f"checking {split}", len(samples))):
                 _count(found, sample)
                 for wrong in sample.errors:
@@ -160,17 +168,20 @@ class _Sample:
     size: tuple[int, int] | None = None
     digest: str = ""
     counts: np.ndarray | None = None
-    """Pixels of each target value, (256,) int64."""
+    """Pixels of each value of a mask, (256,) int64."""
+
+    class_index: int | None = None
+    """Class of the image as a whole."""
 
     image_error: UserError | None = None
-    mask_error: UserError | None = None
+    label_error: UserError | None = None
 
     @property
     def errors(self) -> list[UserError]:
-        return [error for error in (self.image_error, self.mask_error) if error is not None]
+        return [error for error in (self.image_error, self.label_error) if error is not None]
 
     def kind(self, error: UserError) -> str:
-        return "images cannot be used" if error is self.image_error else "masks cannot be used"
+        return "images cannot be used" if error is self.image_error else "labels cannot be used"
 
 
 @dataclass
@@ -189,24 +200,32 @@ class _Unknown:
         self.advice = message.rpartition("; ")[2]
 
 
-def _inspect(samples: Samples, decode_images: bool, index: int) -> _Sample:
+def _inspect_some(samples: Samples, classes: int, decode_images: bool, indices: range) -> list[_Sample]:
+    return [_inspect(samples, classes, decode_images, index) for index in indices]
+
+
+def _inspect(samples: Samples, classes: int, decode_images: bool, index: int) -> _Sample:
     sample = _Sample()
     try:
         if decode_images:
             image = samples.image(index)
             sample.size = (image.shape[0], image.shape[1])
             sample.digest = hashlib.blake2b(f"{image.shape}".encode() + image.tobytes(), digest_size=16).hexdigest()
-        elif isinstance(samples, FileSamples):  # others draw or hold their images: no file can be broken
+        elif isinstance(samples, ImageFiles):  # others draw or hold their images: no file can be broken
             sample.size = samples.probe(index)
     except UserError as error:
         sample.image_error = error
     try:
         target = samples.target(index)
-        if target is not None:
+        if target is not None and np.ndim(target) == 0:
+            sample.class_index = int(target)
+            if not 0 <= sample.class_index < classes:
+                raise UserError(f"{samples.ids[index]}: is of class {target}; classes are 0 to {classes - 1}")
+        elif target is not None:
             sample.counts = np.bincount(np.ravel(target), minlength=256)
     except UserError as error:
         if str(error) != str(sample.image_error):  # comparing sizes met the same broken image
-            sample.mask_error = error
+            sample.label_error = error
     return sample
 
 
@@ -214,7 +233,10 @@ def _count(found: SplitReport, sample: _Sample) -> None:
     found.images += 1
     if sample.size is not None:
         found.sizes[sample.size] += 1
-    found.labeled += sample.counts is not None or sample.mask_error is not None
+    labels = (sample.counts, sample.class_index, sample.label_error)
+    found.labeled += any(label is not None for label in labels)
+    if sample.class_index is not None and sample.label_error is None:
+        found.images_with[sample.class_index] += 1
     if sample.counts is not None:
         pixels = sample.counts[: len(found.pixels)]
         found.pixels += pixels
@@ -225,7 +247,7 @@ def _count(found: SplitReport, sample: _Sample) -> None:
 def _shared_files(listed: dict[Split, Samples]) -> list[str]:
     where: dict[str, list[str]] = {}
     for split, samples in listed.items():
-        for path in samples.images if isinstance(samples, FileSamples) else ():
+        for path in samples.images if isinstance(samples, ImageFiles) else ():
             where.setdefault(str(path), []).append(split)
     shared = [f"{path} ({', '.join(splits)})" for path, splits in where.items() if len(splits) > 1]
     return [f"{len(shared)} images are in more than one split: {some(shared)} (keep each in one)"] if shared else []
@@ -248,17 +270,17 @@ def _warnings(dataset: Dataset, report: Report, digests: dict[str, list[str]]) -
     if within:
         told.append(f"{len(within)} images occur more than once within a split: {some(within)}")
     train = report.splits.get("train")
-    if train is None or train.ignored + train.pixels.sum() == 0:
+    if train is None or train.ignored + train.images_with.sum() == 0:
         return told
-    absent = [name for name, pixels in zip(report.class_names, train.pixels, strict=True) if pixels == 0]
+    absent = [name for name, images in zip(report.class_names, train.images_with, strict=True) if images == 0]
     if absent:
-        told.append(f"no pixel in train of: {some(absent, 20)}")
+        told.append(f"no {'pixel' if train.pixels.any() else 'image'} in train of: {some(absent, 20)}")
     if train.ignored_share > 0.5 or (absent and train.ignored_share > 0.1):
         told.append(
             f"{100 * train.ignored_share:.0f} % of train's pixels are ignored; if the masks are 0 and 255 and 255 "
             "is a class, say label_ids=((0, 0), (255, 1)) and void=None"
         )
-    if isinstance(dataset, SegmentationDataset) and dataset.size is None and len(train.sizes) > 1:
+    if isinstance(dataset, ImageDataset) and dataset.size is None and len(train.sizes) > 1:
         told.append(f"train has images of {len(train.sizes)} sizes and no common one; set size=(height, width)")
     return told
 

@@ -29,6 +29,17 @@ CITYSCAPES_CLASSES: tuple[str, ...] = (
 )
 """Names of the classes; the position of a name is its train id."""
 
+CITYSCAPES_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic light", "traffic sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+"""The seven categories and their classes."""
+
 CITYSCAPES_PALETTE: np.ndarray = np.array(
     [
         (128, 64, 128),
@@ -69,3 +80,9 @@ class CityscapesClasses(SegmentationDataset):
     def palette(self) -> np.ndarray:
         """Cityscapes' own colours, (19, 3) uint8 RGB."""
         return CITYSCAPES_PALETTE
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The category of each class, in train-id order."""
+        category = {name: category for category, names in CITYSCAPES_CATEGORIES.items() for name in names}
+        return tuple(category[name] for name in CITYSCAPES_CLASSES)

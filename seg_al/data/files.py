@@ -8,8 +8,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
+from typing_extensions import Self
 
 from seg_al.config import UserError
 from seg_al.data.base import Split
@@ -21,15 +23,11 @@ DATA_VARIABLE = "SEG_AL_DATA"
 
 
 @dataclass(eq=False)
-class FileSamples:
-    """Samples of one split as files (see `seg_al.data.base.Samples`)."""
+class ImageFiles:
+    """Image files of one split and their ids."""
 
     ids: Sequence[str]
-    images: tuple[Path, ...]
-    masks: tuple[Path | None, ...]
-    """The mask of each image; None where it is unlabeled."""
-
-    read_mask: MaskReader
+    images: Sequence[str | Path]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,6 +35,20 @@ class FileSamples:
     def image(self, index: int) -> np.ndarray:
         """Return the image, (H, W, 3) uint8 RGB, upright (see `read_image`)."""
         return read_image(self.images[index])
+
+    def probe(self, index: int) -> tuple[int, int]:
+        """Return height and width of an image after a cheap look at its file (see `probe_image`)."""
+        return probe_image(self.images[index])
+
+
+@dataclass(eq=False)
+class FileSamples(ImageFiles):
+    """Samples of one split as image and mask files (see `seg_al.data.base.Samples`)."""
+
+    masks: Sequence[Path | None]
+    """The mask of each image; None where it is unlabeled."""
+
+    read_mask: MaskReader
 
     def target(self, index: int) -> np.ndarray | None:
         """Return train ids (H, W) uint8 with 255 = ignore; None where the image has no mask."""
@@ -53,10 +65,6 @@ class FileSamples:
                 "masks need the size of their image"
             )
         return target
-
-    def probe(self, index: int) -> tuple[int, int]:
-        """Return height and width of an image after a cheap look at its file (see `probe_image`)."""
-        return probe_image(self.images[index])
 
     def subset(self, indices: Iterable[int]) -> FileSamples:
         """Return the samples at these positions, in that order."""
@@ -98,11 +106,14 @@ def some(items: Sequence[str], count: int = 5) -> str:
     return ", ".join(items[:count]) + more
 
 
-def find_root(root: str | Path) -> Path:
+def find_root(root: str | Path, archive: str = "") -> Path:
     """Return the folder of a data set: `root` as it is, or else below ``$SEG_AL_DATA``.
 
+    Args:
+        archive: the ending of a file that will do in the folder's place, under its name or as `root` itself.
+
     Raises:
-        UserError: neither exists (names both places), or it is a file.
+        UserError: neither exists (names both places), or it is a file of another kind.
     """
     given = Path(root).expanduser()
     base = os.environ.get(DATA_VARIABLE)
@@ -110,6 +121,9 @@ def find_root(root: str | Path) -> Path:
     for place in places:
         if place.is_dir():
             return place
+        packed = place if archive and place.name.endswith(archive) else Path(f"{place}{archive}")
+        if archive and packed.is_file():
+            return packed
         if place.exists():
             unpack = "unpack it and " if place.suffix in (".zip", ".tar", ".gz", ".tgz") else ""
             raise UserError(f"{place}: is a file, not the folder of a data set; {unpack}set root to a folder")
@@ -136,7 +150,7 @@ def scan_images(folder: Path, problems: Problems, ending: str = "") -> dict[str,
     Raises:
         UserError: the folder does not exist, cannot be listed, or holds no image.
     """
-    images = _scan(folder, problems, ending)
+    images = walk_images(folder, problems, ending)
     if not images and not problems:
         wanted = f"*{ending}{{{','.join(IMAGE_SUFFIXES)}}}"
         raise UserError(f"{folder}: holds no image {wanted} but {contents(folder)}; check root and the layout")
@@ -151,7 +165,7 @@ def scan_masks(folder: Path, problems: Problems, ending: str = "", unlabeled_ok:
     """
     if unlabeled_ok and not folder.exists():
         return {}
-    masks = _scan(folder, problems, ending)
+    masks = walk_images(folder, problems, ending)
     if not masks and not problems and not unlabeled_ok:
         wanted = f"*{ending}{{{','.join(MASK_SUFFIXES)}}}"
         raise UserError(f"{folder}: holds no masks {wanted} but {contents(folder)}; every image needs one")
@@ -161,11 +175,21 @@ def scan_masks(folder: Path, problems: Problems, ending: str = "", unlabeled_ok:
     return masks
 
 
-def _scan(folder: Path, problems: Problems, ending: str) -> dict[str, Path]:
+def require_folder(folder: Path) -> None:
+    """Raise a UserError that shows what there is instead, if there is no such folder."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         near = next(p for p in folder.parents if p.is_dir())
         raise UserError(f"{folder}: {what}; {near} holds {contents(near)}: check root and the layout")
+
+
+def walk_images(folder: Path, problems: Problems, ending: str = "", base: Path | None = None) -> dict[str, Path]:
+    """Find image files as `scan_images` does; there may be none.
+
+    Args:
+        base: the folder that ids are relative to, where it is not `folder`.
+    """
+    require_folder(folder)
     found: dict[str, Path] = {}
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         # A folder called x.png is no file to read, and nobody looks for files in it.
@@ -178,7 +202,7 @@ def _scan(folder: Path, problems: Problems, ending: str) -> dict[str, Path]:
             if name.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES or not stem.endswith(ending):
                 continue
             path = Path(place, name)
-            sample = sample_id(path, folder, ending)
+            sample = sample_id(path, base or folder, ending)
             if sample in found:
                 problems.add("more than one file for an id; keep one", f"{found[sample]} and {name}")
             else:
@@ -212,7 +236,22 @@ def paired(
     return FileSamples(tuple(images), tuple(images.values()), tuple(masks.get(name) for name in images), read_mask)
 
 
-def hold_out(samples: FileSamples, count: int, seed: int) -> tuple[FileSamples, FileSamples]:
+class Divisible(Protocol):
+    """Samples of which some can be taken."""
+
+    ids: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Iterable[int]) -> Self:
+        """Return the samples at these positions, in that order."""
+        ...
+
+
+T = TypeVar("T", bound=Divisible)
+
+
+def hold_out(samples: T, count: int, seed: int) -> tuple[T, T]:
     """Part samples into (the rest, `count` held out), both in the order they came in.
 
     Which are held out is a function of the seed and the ids: neither the order of files on disk nor
@@ -223,7 +262,13 @@ def hold_out(samples: FileSamples, count: int, seed: int) -> tuple[FileSamples, 
     return samples.subset(i for i in range(len(samples)) if i not in held), samples.subset(sorted(held))
 
 
-def hold_out_val(samples: FileSamples, val_images: int, owner: str) -> dict[Split, FileSamples]:
+def check_fractions(fractions: tuple[float, float], setting: str) -> None:
+    """Raise a UserError that names the setting, if these are no shares of val and test."""
+    if min(fractions) < 0 or sum(fractions) >= 1:
+        raise UserError(f"{setting} must be 0 or more and sum to less than 1: {fractions}")
+
+
+def hold_out_val(samples: T, val_images: int, owner: str) -> dict[Split, T]:
     """Part a data set's official train split into train and val; `owner` is the class whose setting it is.
 
     Raises:

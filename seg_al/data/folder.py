@@ -14,6 +14,7 @@ from seg_al.data.base import IGNORE, SegmentationDataset, Split
 from seg_al.data.files import (
     FileSamples,
     Problems,
+    check_fractions,
     contents,
     find_root,
     hold_out,
@@ -92,8 +93,7 @@ class FolderSegmentation(SegmentationDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.fractions) < 0 or sum(self.fractions) >= 1:
-            raise UserError(f"FolderSegmentation.fractions must be 0 or more and sum to less than 1: {self.fractions}")
+        check_fractions(self.fractions, "FolderSegmentation.fractions")
         if self.train_list is None and (self.val_list or self.test_list):
             raise UserError("FolderSegmentation.val_list and test_list need a train_list beside them")
         if self.colors is None and self.void_color is not None:

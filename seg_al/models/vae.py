@@ -164,11 +164,14 @@ class VAE(nn.Module):
             )
         return sizes
 
+    def trunk(self) -> nn.Sequential:
+        """Return the encoder up to its two heads: images (B, 3, H, W) in [-1, 1] to (B, F)."""
+        return nn.Sequential(self.encoder, nn.AdaptiveAvgPool2d(POOLED), nn.Flatten())
+
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, H, W) in [0, 1] to μ and log σ² of their posteriors, (B, d) each."""
         self.map_sizes(_size(x))
-        maps = self.encoder(2.0 * x - 1.0)
-        pooled = F.adaptive_avg_pool2d(maps, POOLED).flatten(1)
+        pooled = self.trunk()(2.0 * x - 1.0)
         return self.mu(pooled), self.logvar(pooled).clamp(max=LOGVAR_MAX)
 
     def decode(self, z: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -243,9 +246,13 @@ class ReleaseVAE(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def trunk(self) -> nn.Sequential:
+        """Return the encoder up to its two heads: images (B, 3, 32, 32) in [-1, 1] to (B, F)."""
+        return self.encoder
+
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, 32, 32) in [0, 1] to μ and log σ², (B, d) each."""
-        features = self.encoder(self.target(x))
+        features = self.trunk()(self.target(x))
         return self.mu(features), self.logvar(features)
 
     def decode(self, z: Tensor) -> Tensor:

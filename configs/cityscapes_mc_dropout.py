@@ -1,0 +1,12 @@
+"""MC-Dropout (Gorriz et al. 2017) on Cityscapes as in the VAAL paper's comparison.
+
+python tools/train_al.py configs/cityscapes_mc_dropout.py
+"""
+
+from dataclasses import replace
+
+from cityscapes_vaal import config as base
+
+from seg_al import MCDropout
+
+config = replace(base, strategy=MCDropout(passes=10))

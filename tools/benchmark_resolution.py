@@ -1,0 +1,71 @@
+"""Uncertainty at the logits' own resolution against the input's: do they rank images alike, and what is saved?
+
+    python tools/benchmark_resolution.py configs/camvid_random.py [--train.epochs 1]
+
+Trains the config's model on its initial pool, then scores the unlabeled images both ways, in turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+
+import torch
+from scipy.stats import spearmanr
+
+from seg_al import BALD, Entropy, Experiment, LeastConfidence, Margin, MCDropout, UserError, load
+from seg_al.config import run_tool
+from seg_al.data.views import ImageView
+from seg_al.machine import Machine
+from seg_al.pool import Pool
+from seg_al.round import Round
+from seg_al.run_directory import load_tensors
+from seg_al.strategies.uncertainty import Uncertainty
+from seg_al.streams import generator
+
+REPEATS = 3
+
+
+def main() -> None:
+    """Print a line a strategy: Spearman's correlation of the two scores, overlap of the queries, seconds."""
+    if len(sys.argv) < 2:
+        raise UserError("usage: python tools/benchmark_resolution.py CONFIG [OPTIONS]")
+    experiment: Experiment = load(sys.argv[1], sys.argv[2:])
+    samples = experiment.dataset.samples("train")
+    with tempfile.TemporaryDirectory() as folder:
+        path = replace(experiment, rounds=1, machine=Machine(output=folder)).run() / "rounds" / "00"
+        weights = load_tensors(path / "model.pt")
+        where = {name: index for index, name in enumerate(samples.ids)}
+        labeled = [where[name] for name in (path / "labeled.txt").read_text().split("\n") if name]
+    network = experiment.model.build(len(experiment.dataset.class_names)).eval().requires_grad_(False)
+    network.load_state_dict(weights)
+    pool = Pool(samples.ids, tuple(labeled))
+    size = experiment.dataset.input_size
+    labeled_view, unlabeled = (ImageView(samples.image, samples.ids, i, size) for i in (pool.labeled, pool.unlabeled))
+
+    def scored(strategy: Uncertainty) -> tuple[torch.Tensor, float]:
+        made = Round(network, experiment.task, labeled_view, unlabeled, generator(0, "strategy"))
+        start = time.perf_counter()
+        scores = strategy.score(made)
+        return scores, time.perf_counter() - start
+
+    print(f"{len(unlabeled)} images of {size}, budget {experiment.budget}, {torch.get_num_threads()} threads, "
+          f"medians of {REPEATS}")  # fmt: skip
+    print(f"{'strategy':17} {'Spearman':>8} {'same query':>10} {'logits s':>9} {'input s':>8} {'ratio':>6}")
+    strategies = (Entropy(), LeastConfidence(), Margin(), MCDropout(), BALD())
+    for own in strategies:
+        at_input = replace(own, resolution="input")
+        pairs = [(scored(own), scored(at_input)) for _ in range(REPEATS)]
+        (a, _), (b, _) = pairs[0]
+        same = len(set(a.topk(experiment.budget).indices.tolist()) & set(b.topk(experiment.budget).indices.tolist()))
+        times = [statistics.median(pair[k][1] for pair in pairs) for k in (0, 1)]
+        ratio = statistics.median(pair[1][1] / pair[0][1] for pair in pairs)
+        print(f"{type(own).__name__:17} {spearmanr(a, b).statistic:8.4f} {same:5d} of {experiment.budget:3d} "
+              f"{times[0]:8.2f} {times[1]:8.2f} {ratio:6.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_tool(main)
