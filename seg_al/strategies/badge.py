@@ -28,9 +28,9 @@ class BADGE(Strategy):
 
         g = (1/P) Σ_p (p_p − e_ŷ) ⊗ h_p         p: probabilities, h: input of the last layer
 
-    long where the model is unsure. A query is a k-means++ seeding of the unlabeled embeddings. The image of
-    the longest embedding is asked for first, as in the authors' code; the paper does not say. As there, the
-    last layer's bias is left out. Dropout is inactive.
+    long where the model is unsure. A query is a k-means++ seeding of the unlabeled embeddings. It starts with
+    the longest embedding, as in the authors' code, where k-means++ draws its first point uniformly. As there,
+    the last layer's bias is left out. Dropout is inactive.
 
     The last layer is the Linear or Conv2d of the head that runs last. Embeddings of more than `dimensions`
     are projected at random; so one row of that many numbers is kept an image.

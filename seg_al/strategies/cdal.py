@@ -13,6 +13,7 @@ from seg_al.config import UserError
 from seg_al.strategies.base import Selection, Strategy
 from seg_al.strategies.disagreement import entropy
 from seg_al.strategies.kcenter import Metric, k_center_greedy
+from seg_al.strategies.typiclust import distance_device
 
 if TYPE_CHECKING:
     from seg_al.round import Round
@@ -26,11 +27,11 @@ NO_COMMON_CLASS = 2 * math.log((1 + SMOOTHING) / SMOOTHING)
 
 
 class CDAL(Strategy):
-    """CDAL-CS: k-center greedy on contextual diversity (Agarwal, Arora, Anand, Arora 2020, §3.1-3.2).
+    """CDAL-CS: k-center greedy on contextual diversity (Agarwal, Arora, Anand, Arora, ECCV 2020, §3).
 
     The context of a class in an image is the mean prediction of the pixels that are predicted as this class,
     weighted by their entropy (`contexts`): what the class is confused with there. Images are as far from each
-    other as their classes' contexts differ (`ContextualDiversity`). The query are the images farthest from the
+    other as their classes' contexts differ (`ContextualDiversity`). The query is the images farthest from the
     labeled ones and from each other, taken one by one. Pixels are those of the logits' own resolution; a whole
     image that is classified is one pixel.
 
@@ -41,7 +42,7 @@ class CDAL(Strategy):
         UserError: a prediction is NaN.
 
     Cost: one pass of the task model over both pools; C² floats an image (classification: C); then at most
-    N·(|L| + b) distances of 4C² multiplications.
+    N·(|L| + b) distances of 2C² multiplications.
     """
 
     def select(self, round: Round, budget: int) -> Selection:
@@ -55,7 +56,7 @@ class CDAL(Strategy):
             raise UserError("predictions of the pool are NaN; the model has diverged")
         with round.timed("select"):
             order = round.rng.permutation(len(unlabeled))
-            metric = ContextualDiversity(torch.cat([labeled, unlabeled[order]]))
+            metric = ContextualDiversity(torch.cat([labeled, unlabeled[order]]).to(distance_device(round)))
             picks, distances = k_center_greedy(metric, torch.arange(len(labeled)), budget)
             return Selection(order[picks.cpu().numpy() - len(labeled)], distances.double().cpu().numpy())
 

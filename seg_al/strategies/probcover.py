@@ -30,9 +30,9 @@ JUDGED = 2000
 class ProbCover(Strategy):
     """Ask for the images whose balls of radius δ hold the most images that no labeled image's ball holds.
 
-    Greedy maximum coverage (Yehuda et al. 2022, Alg. 1): with features of length 1, as in the authors' code, each pick is the
-    unlabeled image with the most points of L ∪ U closer than δ that are not yet covered; then its ball is
-    covered. Equal ones are drawn at random. Once all is covered, what is left of the budget is drawn at
+    Greedy maximum coverage (Yehuda et al. 2022, Alg. 1): with features of length 1, as in the authors' code, each
+    pick is the unlabeled image with the most points of L ∪ U closer than δ that are not yet covered; then its
+    ball is covered. Equal ones are drawn at random. Once all is covered, what is left of the budget is drawn at
     random, with a warning: the balls are then too large for that many labels. Like TypiClust it is meant for
     small budgets, with features that know more than the few labels: `FrozenFeatures`.
 

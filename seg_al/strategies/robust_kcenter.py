@@ -45,13 +45,13 @@ def robust_k_center(
 
     **The program.** The published one, solved for one radius δ at a time, has binary u_j (point j is a center),
     w_ij (i is assigned to j) and ξ_ij (and is an outlier there): Σ_j u_j = |L| + b, u_j = 1 on L,
-    Σ_j w_ij = 1, w_ij ≤ u_j, ξ_ij = w_ij where d_ij > δ, Σ_ij ξ_ij ≤ Ξ. That is 2n² variables. Solved here is
+    Σ_j w_ij = 1, w_ij ≤ u_j, w_ij ≤ ξ_ij where d_ij > δ, Σ_ij ξ_ij ≤ Ξ. That is 2n² variables. Solved here is
 
         Σ_{j: d_ij ≤ δ} u_j + o_i ≥ 1 for every i,   Σ_i o_i ≤ Ξ,   Σ_{j ∉ L} u_j ≤ b,   o_i ≥ 0,
 
-    which the same u satisfy. Given u, w, ξ of the first, let o_i = Σ_j ξ_ij, the share of i that is assigned
-    beyond δ; the rest, 1 − o_i, is assigned within δ, so at most Σ_{j: d_ij ≤ δ} u_j. Given u, o of the second,
-    assign each point to its nearest center: it lies within δ, or all u_j of the row are 0, o_i ≥ 1 and
+    which the same u satisfy. Given u, w, ξ of the first, let o_i = Σ_{j: d_ij > δ} w_ij; they add up to Σ ξ_ij
+    at most, and the rest of i, 1 − o_i = Σ_{j: d_ij ≤ δ} w_ij, is at most Σ_{j: d_ij ≤ δ} u_j. Given u, o of the
+    second, assign each point to its nearest center: it lies within δ, or all u_j of the row are 0, o_i ≥ 1 and
     ξ_ij = 1 is paid for. Where fewer than b centers do, any others complete them. So there is a variable or two
     a point and an entry a pair within δ, and u_j = 1 on L removes the rows of what L covers. No pair beyond
     greedy's radius, none of a row that L covers at the lower bound, is ever kept.
@@ -79,7 +79,7 @@ def robust_k_center(
     try:
         to_labeled = _nearest(points, np.arange(labeled), deadline)
         lower, upper = _bounds(points, to_labeled, picks, spare, deadline)
-        if upper <= lower:  # greedy is optimal, as it is where no two points differ any more
+        if upper <= lower:  # greedy is optimal, as where each point is at a center
             return picks
         reached, excluded = upper, lower
         pairs = _pairs(points, labeled, np.flatnonzero(to_labeled > lower), upper, deadline)

@@ -27,6 +27,8 @@ def test_a_folder_for_each_class_is_split_by_fractions_the_same_way_each_time(tm
     other = FolderClassification(root=str(tmp_path / "one"), split_seed=1)
     assert ids["test"] != list(other.samples("test").ids)
     assert one.class_names == ("cat", "dog")
+    quarters = FolderClassification(root=str(tmp_path / "one"), fractions=(0.25, 0.25))
+    assert len(quarters.samples("val")) == len(quarters.samples("test")) == 5  # shares of all 20, not of what is left
     for split in ids:
         samples = one.samples(split)
         assert [int(samples.target(i)) for i in range(len(samples))] == [name.startswith("dog") for name in samples.ids]

@@ -56,6 +56,8 @@ def test_val_is_held_out_and_the_official_val_is_the_test(root: Path) -> None:
     assert sorted(ids["train"] + ids["val"]) == [f"train/{wnid}/x_{k}" for wnid, count in counts for k in range(count)]
     test = dataset.samples("test")
     assert [int(test.target(i)) for i in range(6)] == [0, 0, 1, 1, 2, 2]
+    train = dataset.samples("train")
+    assert [int(train.target(i)) for i in range(10)] == [WNIDS.index(name.split("/")[1]) for name in train.ids]
     assert test.image(5).shape == (8, 10, 3) and test.probe(5) == (8, 10)
 
 

@@ -104,12 +104,14 @@ def test_distances_are_those_of_differences_alike_in_every_block(kind: str) -> N
     assert torch.equal(metric.nearest(every[30:32], every[90:]), all_pairs[30:32, 90:].amin(1))
 
 
-def test_the_nearest_center_is_right_where_products_are_not() -> None:
-    x = torch.tensor([[2.0**30], [2.0**30 + 128], [2.0**30 + 384], [2.0**30 + 1280]])  # squares lose all below 2^8
-    x = torch.cat([x, torch.full((4, 1), 2.0**30)], dim=1)
-    nearest = Euclidean(x).nearest(torch.tensor([0, 1, 2, 3]), torch.tensor([3, 2, 1]))
-    assert nearest.tolist() == [128, 0, 0, 0]
-    assert nearest_center(Euclidean(x), torch.tensor([3, 0]), torch.tensor([1, 2])).tolist() == [896, 128]
+def test_the_nearest_center_is_right_where_products_tell_nothing() -> None:
+    rng = np.random.default_rng(0)
+    line = 100 * rng.normal(size=(60, 1))
+    x = np.concatenate([np.repeat(1e9 * rng.normal(size=(1, 5)), 60, 0), line], 1).astype(np.float32)
+    near = np.abs(x[:20, None, 5].astype(np.float64) - x[None, 20:, 5]).min(1)
+    metric, every = Euclidean(torch.from_numpy(x)), torch.arange(60)
+    assert metric.nearest(every[:20], every[20:]).tolist() == near.tolist()
+    assert nearest_center(metric, every[:20], every[20:]).tolist() == near.tolist()
 
 
 class Counting(Euclidean):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from torch import Tensor
 
 from seg_al import UserError
@@ -85,7 +85,7 @@ def exhaustive(scores: np.ndarray, costs: np.ndarray, count: int, limit: float) 
 
 
 @pytest.mark.parametrize("core", [3, 64])
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_best_query_within_a_limit_is_that_of_exhaustive_search(
     seed: int, core: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,9 +103,11 @@ def test_the_best_query_within_a_limit_is_that_of_exhaustive_search(
             assert scores[chosen].sum() == pytest.approx(exhaustive(scores, costs, count, limit), abs=1e-9)
 
 
-def test_a_large_pool_is_solved_as_by_one_integer_program(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_pool_is_solved_as_by_one_integer_program(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labeling_cost, "SMALLEST_CORE", 8)
     monkeypatch.setattr(labeling_cost, "NEGLIGIBLE", 0.0)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     scores = rng.random(400)
     costs = rng.gamma(2, 10, 400) * (1 + scores)
     limit = 0.9 * 40 * costs.mean()
@@ -146,15 +148,15 @@ def test_without_the_integer_program_the_query_is_affordable_and_a_warning_says_
     with pytest.warns(UserWarning, match="total score may be (.*) of it below the best") as told:
         chosen = knapsack(scores, costs, 4, limit, rng)
     assert len(set(chosen.tolist())) == 4 and costs[chosen].sum() <= limit
+    relaxed = linprog(-scores, A_ub=costs[None], b_ub=limit, A_eq=np.ones((1, 14)), b_eq=4, bounds=(0, 1))
     share = float(str(told[0].message).split("may be ")[1].split()[0])
-    missed = 1 - scores[chosen].sum() / exhaustive(scores, costs, 4, limit)
-    assert missed <= share * 1.01 and 0 < share < 0.5
+    assert share == pytest.approx(1 - scores[chosen].sum() / -relaxed.fun, rel=0.06)  # it is told to two digits
 
 
 def test_equal_costs_leave_the_highest_scores() -> None:
     scores = np.random.default_rng(0).random(30)
-    chosen = solve(scores, np.ones(30), 7, 7.0)
-    assert chosen.tolist() == np.argsort(-scores)[:7].tolist()
+    chosen = solve(scores, np.full(30, 0.1), 3, 0.3)  # as floats, 0.1 + 0.1 + 0.1 is more than 0.3
+    assert chosen.tolist() == np.argsort(-scores)[:3].tolist()
 
 
 def test_equal_scores_leave_affordable_items_and_chance() -> None:

@@ -1,0 +1,12 @@
+"""Core-set (Sener & Savarese 2018) on Caltech-256 as in the VAAL paper's comparison.
+
+python tools/train_al.py configs/caltech256_coreset.py
+"""
+
+from dataclasses import replace
+
+from caltech256_vaal import config as base
+
+from seg_al import CoreSet
+
+config = replace(base, strategy=CoreSet())

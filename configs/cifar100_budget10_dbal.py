@@ -1,0 +1,11 @@
+"""DBAL on CIFAR100 with a budget of 10 % a round.
+
+python tools/train_al.py configs/cifar100_budget10_dbal.py
+"""
+
+from dataclasses import replace
+
+from cifar100_budget10_vaal import config as base
+from cifar100_dbal import config as plain
+
+config = replace(base, strategy=plain.strategy)

@@ -1,0 +1,12 @@
+"""Ensembles with variation ratio (Beluch et al. 2018) on CIFAR100 as in the VAAL paper's comparison.
+
+python tools/train_al.py configs/cifar100_ensemble.py
+"""
+
+from dataclasses import replace
+
+from cifar100_vaal import config as base
+
+from seg_al import VariationRatio
+
+config = replace(base, strategy=VariationRatio(members=5))
