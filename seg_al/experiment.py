@@ -347,8 +347,9 @@ class _Loop:
                 samples.image(int(index)), target.numpy(), predicted.cpu().numpy(), self.dataset.palette
             )
             rows.append(picture)
-            captions.append(f"{samples.ids[int(index)]}: image, ground truth, prediction")
-        sheet = contact_sheet(rows, captions, columns=1, tile=(180, 720))
+            captions.append(f"{samples.ids[int(index)]}: {self.task.caption}")
+        width = 180 * rows[0].shape[1] // rows[0].shape[0]
+        sheet = contact_sheet(rows, captions, columns=max(1, 720 // width), tile=(180, width))
         self.writer.image("test/predictions", sheet, len(self.pool.labeled))
 
     def show_query(self, query: np.ndarray, scores: np.ndarray, pictures: Mapping[str, list[np.ndarray]]) -> None:

@@ -151,12 +151,12 @@ class Accuracy:
     @property
     def accuracy(self) -> float:
         """Share of images whose first prediction is right, in [0, 1]; NaN where nothing was counted."""
-        return float(self.confusion.trace() / self.confusion.sum())
+        return float(self.confusion.trace().double() / self.confusion.sum())
 
     @property
     def top5(self) -> float:
         """Share of images whose class is among the first five, in [0, 1]; NaN where nothing was counted."""
-        return float(self.matrix[:, -1].sum() / self.confusion.sum())
+        return float(self.matrix[:, -1].sum().double() / self.confusion.sum())
 
     @property
     def per_class(self) -> Tensor:

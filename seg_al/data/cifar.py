@@ -76,7 +76,8 @@ class CIFAR10(ClassificationBenchmark):
     download: bool = False
     """Download the batches into `root` where they are missing or damaged (170 MB, from www.cs.toronto.edu)."""
 
-    source: ClassVar[Any] = datasets.CIFAR10
+    _source: ClassVar[Any] = datasets.CIFAR10
+    """torchvision's reader of the batches; not a setting."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,13 +101,13 @@ class CIFAR10(ClassificationBenchmark):
             problems.raise_any(f"{place}, {split}")
             return samples
         if self.download:
-            _download(self.source, place)
-        elif not (place / self.source.base_folder).is_dir():
+            _download(self._source, place)
+        elif not (place / self._source.base_folder).is_dir():
             raise UserError(
-                f"{place}: expected {self.source.base_folder}/, or train/ and test/ with a folder for each class, "
+                f"{place}: expected {self._source.base_folder}/, or train/ and test/ with a folder for each class, "
                 f"found {contents(place)}; set root, or download=True"
             )
-        return _batches(self.source, place, split)
+        return _batches(self._source, place, split)
 
 
 class CIFAR100(CIFAR10):
@@ -115,7 +116,8 @@ class CIFAR100(CIFAR10):
     root: str | Path = "cifar100"
     """Folder (or .tar.gz) of the data set; a relative one is looked up in $SEG_AL_DATA too."""
 
-    source: ClassVar[Any] = datasets.CIFAR100
+    _source: ClassVar[Any] = datasets.CIFAR100
+    """torchvision's reader of the batches; not a setting."""
 
     @property
     def class_names(self) -> tuple[str, ...]:

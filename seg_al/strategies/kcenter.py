@@ -14,7 +14,7 @@ from seg_al.config import UserError
 ROWS, CENTERS = 2048, 4096
 """Points and centers of the largest block of distances that is ever asked for."""
 
-STEP = 512
+STEP = 256
 """Centers that a point is compared with at a time, at least; then as many as it has been compared with already."""
 
 CHOSEN = -1.0

@@ -33,7 +33,7 @@ class SuggestiveAnnotation(CommitteeUncertainty):
     The committee is trained on bootstrap resamples of the labeled pool. Candidates are the K images of the
     highest uncertainty, the variance of the members' probabilities (Σ_c Var_t(p_tc), pooled over pixels).
     From them images are added one at a time, each the one that most increases
-    ``F(S) = Σ_{j∈U} max_{i∈S} cos(f_i, f_j)`` over the unlabeled pool U (§2.3), where f are the channel means
+    ``F(S) = Σ_{j∈U} max_{i∈S} cos(f_i, f_j)`` over the unlabeled pool U, where f are the channel means
     of the deepest encoder map and the cosine is averaged over members. The maximum over no image is 0, as
     in the paper; features with signs can have negative cosines, which count as 0, so that gains never grow.
 

@@ -57,6 +57,11 @@ class Task(Component):
         """Return predicted classes at a given resolution, (B, *size)."""
         raise NotImplementedError
 
+    @property
+    def caption(self) -> str:
+        """What `picture` shows, for its caption."""
+        raise NotImplementedError
+
     def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """Return a prediction beside its ground truth, (H, W, 3) uint8, for people to look at."""
         raise NotImplementedError

@@ -39,6 +39,11 @@ class Classification(Task):
         probabilities = self.probabilities(network, images)
         return probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
 
+    @property
+    def caption(self) -> str:
+        """What `picture` shows."""
+        return "frame: prediction inside, truth outside"
+
     def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """Return the image in a frame of the predicted class's colour, on one of its own class's."""
         return framed(image, palette[int(predicted[0])], palette[int(target)])

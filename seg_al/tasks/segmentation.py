@@ -50,6 +50,11 @@ class Segmentation(Task):
             return logits
         return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
+    @property
+    def caption(self) -> str:
+        """What `picture` shows."""
+        return "image, ground truth, prediction"
+
     def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """Return image, ground truth and prediction in palette colours, side by side."""
         return side_by_side(image, target, predicted, palette)

@@ -102,12 +102,23 @@ class SeenSuggestiveAnnotation(SuggestiveAnnotation):
 @pytest.mark.parametrize(
     "strategy", [SeenQBC(members=3), SeenSuggestiveAnnotation(members=3)], ids=["QBC", "SuggestiveAnnotation"]
 )
-def test_members_differ_from_each_other_and_from_round_to_round(tmp_path: Path, strategy: Strategy) -> None:
+def test_members_differ_from_their_initial_weights_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy
+) -> None:
     COMMITTEES.clear()
+    starts: list[float] = []
+    begin = Phase.begin
+
+    def beginning(self: Phase, *args: object, network: torch.nn.Module, **state: object) -> None:
+        starts.append(next(network.parameters()).sum().item())
+        begin(self, *args, network=network, **state)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Phase, "begin", beginning)
     run = tiny_experiment(tmp_path, strategy=strategy).run()
     assert len(results(run)) == 5 and not list(run.glob("rounds/*/*.ckpt"))
     networks = [network for committee in COMMITTEES for network in committee]
     assert len(networks) == 6
+    assert len(set(starts)) == len(starts) == (3 + 2 * 2 if isinstance(strategy, QBC) else 3 + 2 * 3)
     assert not any(parameters_equal(a, b) for i, a in enumerate(networks) for b in networks[:i])
     for number, committee in enumerate(COMMITTEES):
         own = [parameters_equal(member, weights(run, number)) for member in committee]
