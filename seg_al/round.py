@@ -64,7 +64,8 @@ class Round:
         Batches are dealt out whole over processes, so rows do not depend on their number.
         """
         batches, mine = share(len(images), self.batch_size, self.fabric)
-        rows: list[Tensor] = []
+        rows: Tensor | None = None  # all in one: small ones between the buffers of the passes would fragment memory
+        start = 0
         with (
             self.timed(timed_as),
             Progress(
@@ -73,26 +74,31 @@ class Round:
             self.fabric.autocast(),
         ):
             for groups, batch in zip(load_in_order(images, mine, self.workers), mine, strict=True):
-                out: Tensor | None = None
                 for places, stacked in groups:
                     values = fn(to_input(stacked, self.fabric.device)).float().cpu()
-                    out = torch.empty(len(batch), *values.shape[1:]) if out is None else out
-                    out[places] = values
-                if out is not None:
-                    rows.append(out)
+                    if rows is None:
+                        rows = torch.empty(sum(map(len, mine)), *values.shape[1:])
+                    rows[start + torch.as_tensor(places)] = values
+                start += len(batch)
                 bar.update(1)
-            return self._gathered(rows, batches)
+            return self._gathered(torch.empty(0) if rows is None else rows, batches)
 
     def to_input(self, images: Tensor) -> Tensor:
         """Move uint8 images to the device and scale them to [0, 1], as `map` and the networks take them."""
         return to_input(images, self.fabric.device)
 
-    def _gathered(self, rows: list[Tensor], batches: list[list[int]]) -> Tensor:
-        if self.fabric.world_size > 1:
-            gathered: list[Any] = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = [gathered[k % len(gathered)][k // len(gathered)] for k in range(len(batches))]
-        return torch.cat(rows) if rows else torch.empty(0)
+    def _gathered(self, rows: Tensor, batches: list[list[int]]) -> Tensor:
+        """Put the rows of all processes, which took turns at the batches, in the view's order."""
+        world = self.fabric.world_size
+        if world == 1:
+            return rows
+        gathered: list[Any] = [None] * world
+        torch.distributed.all_gather_object(gathered, rows)
+        every = torch.empty(sum(map(len, batches)), *gathered[0].shape[1:])
+        for rank, part in enumerate(gathered):
+            if len(part):  # with few images, some processes have none
+                every[[position for batch in batches[rank::world] for position in batch]] = part
+        return every
 
     def phase(self, name: str) -> Phase:
         """Return a training of this round with streams of its own, and a checkpoint where the run keeps any."""

@@ -328,7 +328,9 @@ def test_the_rate_is_logged_and_a_run_that_goes_on_meets_the_same_noise(
         again = json.loads((killed / "rounds" / f"{number:02d}" / "metrics.json").read_text())
         assert number == 1 or measured["diagnostics"]["vaal"]["latent"] == 4, "those of the strategy stand beside"
         assert again["diagnostics"] == measured["diagnostics"] and again["test"] == measured["test"]
-        weights = [torch.load(run / "rounds" / f"{number:02d}" / "model.pt") for run in (whole, killed)]
+        weights = [
+            torch.load(run / "rounds" / f"{number:02d}" / "model.pt", weights_only=True) for run in (whole, killed)
+        ]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
