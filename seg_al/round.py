@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from seg_al.config import UserError
 from seg_al.data.views import ImageView, load_in_order, to_input
 from seg_al.phase import Phase
+from seg_al.processes import share
 from seg_al.reporting.progress import Progress
 from seg_al.streams import generator
 from seg_al.tasks.base import Task
-from seg_al.training import share
 
 
 @dataclass

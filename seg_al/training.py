@@ -15,6 +15,7 @@ from seg_al.config import Component, UserError
 from seg_al.data.base import Dataset, Samples
 from seg_al.data.views import EvaluationView, LabeledView, load_in_order, to_input
 from seg_al.phase import Phase
+from seg_al.processes import share, synchronize
 from seg_al.reporting.progress import Progress
 from seg_al.tasks.base import Task
 
@@ -166,23 +167,6 @@ def fit(
         network.load_state_dict(best.weights)
     synchronize(network, fabric)
     return network.eval().requires_grad_(False)
-
-
-def synchronize(network: nn.Module, fabric: Fabric) -> None:
-    """Give every process rank 0's weights and buffers: BatchNorm's statistics differ between processes."""
-    if fabric.world_size > 1:
-        for tensor in network.state_dict().values():
-            tensor.copy_(fabric.broadcast(tensor))
-
-
-def share(count: int, batch_size: int, fabric: Fabric) -> tuple[list[list[int]], list[list[int]]]:
-    """Return all batches of positions 0..count-1, and those of this process.
-
-    Whole batches are dealt out, so that a batch is composed alike however many processes there are and
-    the numbers that come out are the same.
-    """
-    batches = [list(range(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]
-    return batches, batches[fabric.global_rank :: fabric.world_size]
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ from typing_extensions import Self
 from seg_al.config import UserError
 from seg_al.models.discriminator import Discriminator
 from seg_al.models.vae import VAE, ReleaseVAE, kl_per_dim
+from seg_al.processes import synchronize
 from seg_al.strategies.base import ScoreStrategy
 from seg_al.strategies.vaal_diagnostics import collapse, diagnose
-from seg_al.training import synchronize
 
 if TYPE_CHECKING:
     from seg_al.data.views import ImageView
