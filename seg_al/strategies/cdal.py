@@ -12,8 +12,8 @@ from torch import Tensor
 from seg_al.config import UserError
 from seg_al.strategies.base import Selection, Strategy
 from seg_al.strategies.disagreement import entropy
+from seg_al.strategies.features import distance_device
 from seg_al.strategies.kcenter import Metric, k_center_greedy
-from seg_al.strategies.typiclust import distance_device
 
 if TYPE_CHECKING:
     from seg_al.round import Round

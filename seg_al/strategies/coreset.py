@@ -11,9 +11,8 @@ from torch import Tensor
 
 from seg_al.config import UserError
 from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures
+from seg_al.strategies.features import Features, TaskFeatures, distance_device
 from seg_al.strategies.kcenter import Euclidean, LazyGreedy, Metric, nearest_center
-from seg_al.strategies.typiclust import distance_device
 
 if TYPE_CHECKING:
     from seg_al.round import Round

@@ -138,3 +138,9 @@ def _create(name: str) -> nn.Module:
         return timm.create_model(name, num_classes=0, dynamic_img_size=True)
     except TypeError:  # only transformers know that option
         return timm.create_model(name, num_classes=0)
+
+
+def distance_device(round: Round) -> torch.device:
+    """Return where distances are computed in double precision, which Apple's GPUs lack."""
+    own = round.fabric.device
+    return own if own.type == "cuda" else torch.device("cpu")

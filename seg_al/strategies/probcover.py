@@ -13,8 +13,8 @@ from torch import Tensor
 
 from seg_al.config import UserError
 from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures
-from seg_al.strategies.typiclust import cluster, distance_device
+from seg_al.strategies.features import Features, TaskFeatures, distance_device
+from seg_al.strategies.typiclust import cluster
 from seg_al.tasks.base import spatial_mean
 
 if TYPE_CHECKING:

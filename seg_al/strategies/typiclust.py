@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seg_al.config import UserError
 from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures
+from seg_al.strategies.features import Features, TaskFeatures, distance_device
 
 if TYPE_CHECKING:
     from seg_al.round import Round
@@ -123,12 +123,6 @@ def cluster(points: Tensor, count: int, rng: np.random.Generator) -> np.ndarray:
     with threadpool_limits(1, "openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
         return method.fit_predict(points.numpy())
-
-
-def distance_device(round: Round) -> torch.device:
-    """Return where distances are computed in double precision, which Apple's GPUs lack."""
-    own = round.fabric.device
-    return own if own.type == "cuda" else torch.device("cpu")
 
 
 def typicality(points: Tensor, neighbors: int) -> Tensor:
