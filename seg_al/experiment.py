@@ -24,6 +24,7 @@ from seg_al.models.base import Model
 from seg_al.oracle import IdealOracle, Labels, Oracle
 from seg_al.phase import Phase
 from seg_al.pool import InitialPool, Pool, RandomInitial
+from seg_al.reporting.confusion import confusion_table, plot_confusion, read_confusion
 from seg_al.reporting.curves import collect, plot_curve, write_curve
 from seg_al.reporting.gallery import contact_sheet, reconstructions
 from seg_al.reporting.progress import progress
@@ -32,7 +33,7 @@ from seg_al.round import Round
 from seg_al.run_directory import RunDirectory, load_tensors, save_tensors
 from seg_al.strategies.base import Selection, Strategy
 from seg_al.streams import generator
-from seg_al.tasks.base import Task
+from seg_al.tasks.base import Metric, Task
 from seg_al.tasks.segmentation import Segmentation
 from seg_al.training import Train, evaluate, fit
 
@@ -217,7 +218,10 @@ class _Loop:
         """Measure the model on the test split, at the labels' own resolution."""
         if self.phase == "evaluate":
             start = time.monotonic()
-            self.metrics["test"] = self.measure(network, "test", "evaluate")
+            metric = self.measure(network, "test", "evaluate")
+            names = self.dataset.class_names
+            self.directory.write(self.file("confusion.csv"), confusion_table(metric.confusion.cpu().numpy(), names))
+            self.metrics["test"] = metric.summary(names)
             self.metrics["seconds"]["evaluate"] = time.monotonic() - start
             self.write_results()
             self.advance("select")
@@ -273,7 +277,7 @@ class _Loop:
         dataset = self.dataset
         return ImageView(samples.image, samples.ids, indices, dataset.input_size, center_crop=dataset.center_crop)
 
-    def measure(self, network: nn.Module, split: Split, what: str) -> dict[str, Any]:
+    def measure(self, network: nn.Module, split: Split, what: str) -> Metric:
         """Return the metric of a model on a split."""
         return evaluate(
             self.task, network, self.dataset, self.samples[split], self.fabric,
@@ -282,7 +286,7 @@ class _Loop:
 
     def validate(self, network: nn.Module) -> float:
         """Return a model's score on the validation split, higher is better."""
-        return self.measure(network, "val", "validate")[self.task.metric_name]
+        return self.measure(network, "val", "validate").summary(self.dataset.class_names)[self.task.metric_name]
 
     def new_phase(self, name: str) -> Phase:
         """Return a resumable training of this round."""
@@ -324,6 +328,11 @@ class _Loop:
         metrics, seconds = self.metrics, self.metrics["seconds"]
         if self.writer:
             self.writer.round_metrics(metrics["labeled"], metrics)
+            self.writer.image(
+                "test/confusion",
+                plot_confusion(*read_confusion(self.directory.path / self.file("confusion.csv"))),
+                metrics["labeled"],
+            )
             self.show_predictions(network)
         query = seconds["acquisition"] + seconds["score"] + seconds["select"]
         score = metrics["test"][self.task.metric_name]  # None where no test pixel counts

@@ -67,6 +67,11 @@ class ConfusionMatrix:
         return values
 
     @property
+    def confusion(self) -> Tensor:
+        """`matrix`."""
+        return self.matrix
+
+    @property
     def iou(self) -> Tensor:
         """IoU per class, (C,) float64 on the CPU: M_cc / (row_c + col_c - M_cc).
 

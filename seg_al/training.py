@@ -17,7 +17,7 @@ from seg_al.data.views import EvaluationView, LabeledView, load_in_order, to_inp
 from seg_al.phase import Phase
 from seg_al.processes import share, synchronize
 from seg_al.reporting.progress import Progress
-from seg_al.tasks.base import Task
+from seg_al.tasks.base import Metric, Task
 
 
 class Train(Component):
@@ -179,12 +179,8 @@ def evaluate(
     batch_size: int,
     workers: int,
     title: str,
-) -> dict[str, Any]:
-    """Return the metric of a network over a whole split, at the targets' own resolution.
-
-    Returns:
-        ``{"mIoU": fraction, "IoU": {class name: fraction or NaN}, ...}``, after the task's metric.
-    """
+) -> Metric:
+    """Return the task's metric of a network over a whole split, at the targets' own resolution."""
     metric = task.metric(len(dataset.class_names))
     _, mine = share(len(samples), batch_size, fabric)
     with Progress(title, total=len(mine), unit="batch", enabled=fabric.is_global_zero) as bar, fabric.autocast():
@@ -195,4 +191,4 @@ def evaluate(
             bar.update(1)
     if fabric.world_size > 1:
         metric.matrix = fabric.all_reduce(metric.matrix, reduce_op="sum")  # type: ignore[assignment]
-    return metric.summary(dataset.class_names)
+    return metric

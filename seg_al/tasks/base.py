@@ -16,6 +16,11 @@ class Metric(Protocol):
 
     matrix: Tensor
 
+    @property
+    def confusion(self) -> Tensor:
+        """Counts (C, C) int64, ``[ground truth, prediction]``."""
+        ...
+
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Count a batch."""
         ...
