@@ -31,11 +31,13 @@ from seg_al.strategies.pooling import MaxPatch, MeanPixels, TopPatches, TopPixel
 from seg_al.strategies.power import PowerBALD, PowerEntropy
 from seg_al.strategies.probcover import ProbCover
 from seg_al.strategies.random import Random
+from seg_al.strategies.replay import Replay
 from seg_al.strategies.suggestive import SuggestiveAnnotation
 from seg_al.strategies.typiclust import TypiClust
 from seg_al.strategies.uncertainty import Entropy, LeastConfidence, Margin
 from seg_al.strategies.vaal import VAAL
 from seg_al.strategies.vaal_ablations import DiscriminatorOnly, FrozenVAE, WassersteinVAE
+from seg_al.study import Study
 from seg_al.tasks.classification import Classification
 from seg_al.tasks.segmentation import Segmentation
 from seg_al.training import Train
@@ -87,10 +89,12 @@ __all__ = [
     "ProbCover",
     "Random",
     "RandomInitial",
+    "Replay",
     "ResNet",
     "Segmentation",
     "Stratified",
     "Streets",
+    "Study",
     "SuggestiveAnnotation",
     "TaskFeatures",
     "Timm",

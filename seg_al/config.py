@@ -36,8 +36,9 @@ class UserError(Exception):
 class Component:
     """Base of everything that has settings: its fields are the settings, its methods the behaviour.
 
-    A subclass becomes a frozen, keyword-only dataclass by itself. Settings are literals, paths, tuples
-    of these, or other components. ``__post_init__`` may validate settings and nothing else.
+    A subclass becomes a frozen, keyword-only dataclass by itself. Settings are literals, paths, other
+    components, or tuples of these and dicts with names for keys. ``__post_init__`` may validate settings and
+    nothing else.
 
     Raises (on construction):
         UserError: an unknown setting (the nearest one is named), a missing one, or a value of the
@@ -162,7 +163,7 @@ def override(config: Component, arguments: Sequence[str], prog: str = "", descri
                 description=description,
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
             )
-            return type(config)(**_settings(chosen))
+            return _widened(chosen)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -180,15 +181,26 @@ def _narrowed(config: Component) -> Component:
 
     On a command line, such a setting would otherwise be a choice of subcommands.
     """
-    annotations = {}
+    annotations, settings = {}, _settings(config)
     for name, hint in _hints(type(config)).items():  # type: ignore[arg-type]
-        kinds = typing.get_args(hint)
-        if any(isinstance(kind, type) and issubclass(kind, Component) for kind in kinds):
-            annotations[name] = type(getattr(config, name))
+        if name not in settings:  # a class variable
+            continue
+        kinds, value = typing.get_args(hint), settings[name]
+        if isinstance(value, Component) and (narrowed := _narrowed(value)) is not value:
+            settings[name], annotations[name] = narrowed, type(narrowed)
+        elif any(isinstance(kind, type) and issubclass(kind, Component) for kind in kinds):
+            annotations[name] = type(value)
     if not annotations:
         return config
-    body = {"__annotations__": annotations, "__doc__": type(config).__doc__, "__module__": type(config).__module__}
-    return type(type(config).__name__, (type(config),), body)(**_settings(config))
+    kind = type(config)
+    body = {"__annotations__": annotations, "__doc__": kind.__doc__, "__module__": kind.__module__, "_widened": kind}
+    return type(kind.__name__, (kind,), body)(**settings)
+
+
+def _widened(config: Component) -> Component:
+    """Undo `_narrowed`."""
+    settings = {name: _widened(v) if isinstance(v, Component) else v for name, v in _settings(config).items()}
+    return type(config).__dict__.get("_widened", type(config))(**settings)
 
 
 _imported: set[str] = set()  # names of the modules that config files brought in
@@ -251,7 +263,7 @@ def components(config: Component) -> Iterator[Component]:
     yield config
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
-        for part in value if isinstance(value, tuple) else (value,):
+        for part in value if isinstance(value, tuple) else value.values() if isinstance(value, dict) else (value,):
             if isinstance(part, Component):
                 yield from components(part)
 
@@ -265,6 +277,9 @@ def _literal(value: Any, depth: int) -> str:
     if isinstance(value, tuple):
         items = [_literal(item, depth) for item in value]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if isinstance(value, dict):
+        entries = "".join(f"{pad}{key!r}: {_literal(item, depth + 1)},\n" for key, item in value.items())
+        return f"{{\n{entries}{'    ' * depth}}}" if entries else "{}"
     if isinstance(value, Path):
         return repr(str(value))
     if isinstance(value, float) and value in (float("inf"), float("-inf")):

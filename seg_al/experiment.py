@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from seg_al.reporting.confusion import confusion_table, plot_confusion, read_con
 from seg_al.reporting.curves import collect, plot_curve, write_curve
 from seg_al.reporting.gallery import contact_sheet, reconstructions
 from seg_al.reporting.progress import progress
+from seg_al.reporting.queried import SHOWN, describe_query, write_pictures
 from seg_al.reporting.tensorboard import RunWriter
 from seg_al.round import Round
 from seg_al.run_directory import RunDirectory, load_tensors, save_tensors
@@ -82,8 +84,13 @@ class Experiment(Component):
         """The run's folder, ``<output>/<name>/seed<k>``."""
         return Path(self.machine.output) / (self.name or "experiment") / f"seed{self.seed}"
 
-    def run(self) -> Path:
+    def run(self, first_round: Path | None = None, wait: bool = False) -> Path:
         """Run, or go on with, the experiment; return the run directory.
+
+        Args:
+            first_round: directory of a finished run of one round, with another strategy or budget but otherwise
+                equal settings: its trained model and results are taken over.
+            wait: wait for another process that works on this run, rather than to refuse.
 
         Raises:
             UserError: a mistake in settings or data, found before anything is written; a run directory
@@ -94,7 +101,7 @@ class Experiment(Component):
         self._check(samples)
         labels = self.oracle.labels(self.dataset, samples["train"], self.seed)
         state: Any = None  # rank 0 says what it is
-        run = RunDirectory(self.directory, writes=fabric.is_global_zero)
+        run = RunDirectory(self.directory, writes=fabric.is_global_zero, wait=wait)
         if run.writes:
             # a run that goes on need not choose again, which may mean to read all labels of the pool
             initial = [] if (run.path / "state.json").exists() else self._initial(samples["train"])
@@ -103,8 +110,13 @@ class Experiment(Component):
                 print(f"note: {warning}", file=sys.stderr)
             start = {"round": 0, "phase": "train", "labeled": [samples["train"].ids[i] for i in initial]}
             state = run.open(self, ignore=("machine",)) or start
+            if first_round:
+                first = RunDirectory(first_round)
+                first.check(self, ignore=("name", "strategy", "budget", "rounds", "machine"))
+                if ((first.state() or {}).get("phase"), len(list(first_round.glob("rounds/*")))) != ("done", 1):
+                    raise UserError(f"{first_round}: no finished run of one round to start from")
         try:
-            _Loop(self, fabric, run, samples, labels, fabric.broadcast(state)).run()
+            _Loop(self, fabric, run, samples, labels, fabric.broadcast(state)).run(first_round)
         finally:
             run.close()
         return run.path
@@ -162,8 +174,8 @@ class _Loop:
         self.metrics: dict[str, Any] = state.get("metrics", {})
         self.writer: RunWriter | None = None
 
-    def run(self) -> None:
-        """Go through the rounds that are left."""
+    def run(self, first_round: Path | None = None) -> None:
+        """Go through the rounds that are left, the first of which `first_round` may have done."""
         experiment = self.experiment
         if self.phase == "done":
             return self.say(f"{self.directory.path}: this run is finished; see its curve.csv and curve.png")
@@ -171,7 +183,7 @@ class _Loop:
             self.say(f"{self.directory.path}: going on with round {self.round + 1}/{experiment.rounds}, {self.phase}")
         else:
             self.say(f"{self.directory.path}: starts with {len(self.pool.labeled)} of {len(self.pool.ids)} labeled")
-            self.advance("train")
+            self.advance("train") if first_round is None else self.take_over(first_round)
         if self.directory.writes:
             self.writer = RunWriter(self.directory.path, purge_step=len(self.pool.labeled))
         while self.phase != "done":
@@ -182,6 +194,15 @@ class _Loop:
             self.summarize(network)
             self.pool = self.pool.label(query)
             self.advance("done" if last else "train", self.round + (not last))
+
+    def take_over(self, first_round: Path) -> None:
+        """Copy a first round, trained and evaluated, from another run's directory."""
+        folder = first_round / "rounds" / "00"
+        for name in ("labeled.txt", "model.pt", "confusion.csv", "metrics.json"):
+            self.directory.write(self.file(name), (folder / name).read_bytes())
+        self.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        self.write_results()
+        self.advance("select")
 
     # The steps of a round. Each is skipped when it was done before the run was interrupted.
 
@@ -250,6 +271,10 @@ class _Loop:
         self.directory.write(self.file("query.csv"), query_table([self.pool.ids[i] for i in query], selection.scores))
         self.metrics["diagnostics"].update(round.diagnostics)
         self.metrics["seconds"].update(round.seconds)
+        if self.directory.writes:
+            image = self.samples["train"].image
+            self.metrics["query"] = describe_query(image, self.labels.target, query.tolist(), self.dataset.class_names)
+            write_pictures(self.directory.path / self.file("query"), [self.queried(int(i)) for i in query[:SHOWN]])
         self.show_query(query, selection.scores, round.pictures)
         return query
 
@@ -371,6 +396,11 @@ class _Loop:
         self.writer.image("query", sheet, len(self.pool.labeled))
         for name, rows in pictures.items():
             self.writer.image(name, reconstructions(rows[0], rows[1]), len(self.pool.labeled))
+
+    def queried(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a queried image as it is, and with the label that the oracle gave it."""
+        image = self.samples["train"].image(index)
+        return image, self.task.with_label(image, self.labels.target(index), self.dataset.palette)
 
     def file(self, name: str) -> Path:
         """Return the path of this round's file, relative to the run directory."""

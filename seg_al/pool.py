@@ -15,6 +15,7 @@ from seg_al.config import Component, UserError, nearest
 from seg_al.data.base import Dataset, Samples
 from seg_al.data.files import some
 from seg_al.oracle import for_each
+from seg_al.reporting.indices import COLUMNS, read_indices
 from seg_al.streams import generator
 
 
@@ -78,10 +79,10 @@ class RandomInitial(InitialPool):
 
 
 class FileInitial(InitialPool):
-    """Samples listed in a file, one id a line, e.g. ``rounds/00/labeled.txt`` of another run."""
+    """Samples listed in a file: ``rounds/00/labeled.txt`` of another run, or one of ``indices/`` of a study."""
 
     path: str | Path
-    """The text file of ids."""
+    """The text file, one id a line; or CSV with the columns round, rank, id and score, of which round 0 counts."""
 
     def choose(self, dataset: Dataset, samples: Samples, seed: int) -> list[int]:
         """Return the indices of the listed ids, in the order of the file."""
@@ -89,7 +90,10 @@ class FileInitial(InitialPool):
             lines = Path(self.path).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"initial pool {self.path}: cannot be read as a text file ({error})") from None
-        wanted = [line.strip() for line in lines if line.strip()]
+        if lines and lines[0] == ",".join(COLUMNS):
+            wanted = [name for number, name, _ in read_indices(self.path) if number == 0]
+        else:
+            wanted = [line.strip() for line in lines if line.strip()]
         if not wanted:
             raise UserError(f"initial pool {self.path}: lists no id; write one id a line")
         ids = samples.ids

@@ -29,12 +29,13 @@ class RunDirectory:
     Args:
         path: the folder; made by `open`, not before.
         writes: whether this process writes (rank 0) or only reads.
+        wait: whether `open` waits for another process that works on the run, rather than to refuse.
     """
 
-    def __init__(self, path: Path, writes: bool = True) -> None:
+    def __init__(self, path: Path, writes: bool = True, wait: bool = False) -> None:
         self.path = path
         self.writes = writes
-        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._lock = filelock.FileLock(path / ".lock", timeout=-1 if wait else 0)
 
     def open(self, config: Component, ignore: Sequence[str] = ()) -> dict[str, Any] | None:
         """Lock the folder, check that it belongs to `config`, and return the state of an unfinished run.
@@ -61,14 +62,23 @@ class RunDirectory:
             except OSError as error:
                 raise UserError(f"{self.path}: cannot write the run directory ({error.strerror})") from None
             try:
-                self._check_config(config, ignore)
+                if not self.check(config, ignore):
+                    save(config, self.path)
                 self._describe()
             except BaseException:
                 self.close()
                 raise
         return self.state()
 
-    def _check_config(self, config: Component, ignore: Sequence[str]) -> None:
+    def check(self, config: Component, ignore: Sequence[str] = ()) -> bool:
+        """Return whether the folder holds a run, and check that it is one of `config`.
+
+        Args:
+            ignore: names of settings that may differ.
+
+        Raises:
+            UserError: it holds a run of a different config (the difference is shown), or other files.
+        """
         existing = self.path / "config.py"
         if existing.exists():
             old, new = (_identity(text, ignore) for text in (existing.read_text(encoding="utf-8"), source(config)))
@@ -82,10 +92,10 @@ class RunDirectory:
                     f"{self.path}: holds a run with other settings (- its, + yours): {' '.join(changes)}; "
                     "give this run another --name, or delete that folder"
                 )
-        elif any(child.name != ".lock" for child in self.path.iterdir()):
+            return True
+        if self.path.exists() and any(child.name != ".lock" for child in self.path.iterdir()):
             raise UserError(f"{self.path}: holds files but no run; give this run another --name, or empty that folder")
-        else:
-            save(config, self.path)
+        return False
 
     def _describe(self) -> None:
         """Write environment.json, a record a start: a run may go on after an update."""
@@ -133,7 +143,7 @@ class RunDirectory:
 
     def write_json(self, name: str | Path, value: Any) -> None:
         """Write a JSON file; NaN becomes null."""
-        self.write(name, json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self.write(name, as_json(value))
 
     def write(self, name: str | Path, content: str | bytes) -> None:
         """Write a file atomically; rank 0 alone."""
@@ -149,6 +159,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON text; NaN becomes null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def save_tensors(path: Path, state: Mapping[str, Any]) -> None:

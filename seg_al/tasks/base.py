@@ -71,6 +71,10 @@ class Task(Component):
         """Return a prediction beside its ground truth, (H, W, 3) uint8, for people to look at."""
         raise NotImplementedError
 
+    def with_label(self, image: np.ndarray, target: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """Return an image (H, W, 3) uint8 with its label drawn into it."""
+        raise NotImplementedError
+
     def metric(self, num_classes: int) -> Metric:
         """Return an empty metric."""
         raise NotImplementedError

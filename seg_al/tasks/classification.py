@@ -48,6 +48,10 @@ class Classification(Task):
         """Return the image in a frame of the predicted class's colour, on one of its own class's."""
         return framed(image, palette[int(predicted[0])], palette[int(target)])
 
+    def with_label(self, image: np.ndarray, target: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """Return the image in a frame of its class's colour."""
+        return framed(image, palette[int(target)])
+
     def metric(self, num_classes: int) -> Accuracy:
         """Return an empty accuracy."""
         return Accuracy(num_classes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seg_al.data.base import IGNORE
 from seg_al.metrics import ConfusionMatrix
-from seg_al.reporting.gallery import side_by_side
+from seg_al.reporting.gallery import overlay, side_by_side
 from seg_al.tasks.base import Task
 
 
@@ -58,6 +58,10 @@ class Segmentation(Task):
     def picture(self, image: np.ndarray, target: np.ndarray, predicted: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """Return image, ground truth and prediction in palette colours, side by side."""
         return side_by_side(image, target, predicted, palette)
+
+    def with_label(self, image: np.ndarray, target: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """Return the image with its mask laid over it."""
+        return overlay(image, target, palette)
 
     def metric(self, num_classes: int) -> ConfusionMatrix:
         """Return an empty confusion matrix."""

@@ -1,0 +1,164 @@
+"""Running a study: each run a process of its own, several at once, shared out over machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from seg_al.config import UserError, nearest
+from seg_al.reporting.runs import FIRST, FULL
+from seg_al.study import Key, Study
+
+Launch = Callable[[Key, int], str | None]
+"""Runs a run in a slot (0 .. workers - 1); returns what went wrong, or None."""
+
+
+def chosen(study: Study, only: Sequence[str] = (), shard: str = "1/1") -> list[Key]:
+    """Return the runs to do, each seed's first round before what starts from it.
+
+    Args:
+        only: names of strategies, or runs as ``name/seed<k>``; all where empty.
+        shard: ``i/n``, i from 1: the i-th of n parts, of equal numbers of runs and few seeds each. The first
+            rounds of those seeds belong to each part that needs them: the first to come trains it.
+
+    Raises:
+        UserError: no such run, or no such part.
+    """
+    every = study.keys()
+    names = sorted({key.name for key in every} | {str(key) for key in every})
+    for name in only:
+        if name not in names:
+            raise UserError(f"--only: no run {name!r} in this study{nearest(name, names)}")
+    runs = [key for key in every if key.name in only or str(key) in only or (not only and key.name != FIRST)]
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise UserError(f"--shard is i/n, i from 1 to n, as 1/4 for the first of four, not {shard!r}")
+    runs = runs[len(runs) * (part - 1) // parts : len(runs) * part // parts]
+    first = [Key(FIRST, key.seed) for key in runs if key.name != FULL]
+    return list(dict.fromkeys([*first, *runs]))
+
+
+def run_all(study: Study, keys: Sequence[Key], workers: int, launch: Launch) -> dict[Key, str]:
+    """Run what is not done yet, several at once; return what went wrong, by run. One that fails stops no other.
+
+    Raises:
+        UserError: a folder holds a run with other settings; found before anything runs.
+    """
+    if workers < 1:
+        raise UserError(f"--workers is {workers}; it takes at least 1")
+    waiting = [key for key in keys if not study.done(key)]
+    print(f"{study.directory}: {len(keys) - len(waiting)} of {len(keys)} runs are done", flush=True)
+    failed: dict[Key, str] = {}
+    under_way: set[Key] = set()
+    changed = threading.Condition()
+
+    def next_run() -> Key | None:
+        """Return a run that can start, waiting for the first round it starts from; None where none is left."""
+        with changed:
+            while waiting:
+                for key in list(waiting):
+                    first = Key(FIRST, key.seed)
+                    if key.name not in (FIRST, FULL):
+                        if first in failed:
+                            waiting.remove(key)
+                            failed[key] = f"not run: {first} failed"
+                            continue
+                        if first in waiting or first in under_way:
+                            continue
+                    waiting.remove(key)
+                    under_way.add(key)
+                    return key
+                changed.wait(timeout=1)
+            return None
+
+    def work(slot: int) -> None:
+        while key := next_run():
+            try:
+                problem = launch(key, slot)
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+            with changed:
+                under_way.remove(key)
+                if problem:
+                    failed[key] = problem
+                changed.notify_all()
+
+    threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():  # not one long join, which Ctrl-C could not end on all platforms
+            thread.join(timeout=0.5)
+    return failed
+
+
+class Processes:
+    """Runs runs as processes, whose output goes to ``logs/`` of the study; a line a round is printed.
+
+    Args:
+        command: returns the command line that does one run.
+        workers: processes at once, between which cores and GPUs are shared out.
+    """
+
+    def __init__(self, study: Study, command: Callable[[Key], Sequence[str]], workers: int) -> None:
+        self.logs = study.directory / "logs"
+        self.command, self.workers = command, workers
+        self.running: set[subprocess.Popen[str]] = set()
+
+    def __call__(self, key: Key, slot: int) -> str | None:
+        """Do one run; return the last line it said where it failed."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        path = self.logs / f"{key.name}_seed{key.seed}.log"
+        with open(path, "a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                self.command(key), stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment(slot)
+            )
+            self.running.add(process)
+            for line in process.stdout or ():
+                log.write(line)
+                log.flush()
+                if re.match(r"round \d+/\d+ ", line):
+                    print(f"{key!s:24} {line.rstrip()}", flush=True)
+        self.running.discard(process)
+        if process.wait() == 0:
+            return None
+        said = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f"{said[-1] if said else f'exit code {process.returncode}'} (see {path})"
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.workers))}
+        if gpus := torch.cuda.device_count():
+            shared["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+        return {**shared, **os.environ}
+
+    def stop(self) -> None:
+        """End what is running; what it has done is kept."""
+        for process in list(self.running):
+            with suppress(OSError):
+                process.terminate()
+
+
+def time_saved(study: Study) -> tuple[float, float]:
+    """Return the seconds that sharing first rounds has saved, and the seconds those rounds took."""
+    saved = spent = 0.0
+    for seed in study.seeds:
+        metrics = _metrics(study, Key(FIRST, seed))
+        if metrics:
+            once = sum(metrics["seconds"][part] or 0.0 for part in ("train", "evaluate"))
+            users = sum(_metrics(study, Key(name, seed)) is not None for name in study.strategies)
+            spent, saved = spent + once, saved + once * max(0, users - 1)
+    return saved, spent
+
+
+def _metrics(study: Study, key: Key) -> dict | None:
+    file: Path = study.experiment(key).directory / "rounds" / "00" / "metrics.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

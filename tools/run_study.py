@@ -1,0 +1,56 @@
+"""Run a study, several strategies over paired seeds, and report on it: python tools/run_study.py CONFIG [options]
+
+Runs are independent: one that fails stops no other, what is done is skipped, what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from seg_al.config import UserError, load, run_tool
+from seg_al.study import Study
+from seg_al.study_runner import Processes, chosen, run_all, time_saved
+
+
+def main() -> int:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        usage="run_study.py CONFIG [--workers N] [--shard i/n] [--full] [--only RUN ...] [--setting value ...]",
+        description=summary, epilog=rest, allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("config", help="a file whose `config` is a Study")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once on this machine (1)")
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="the i-th of n parts, for as many machines")
+    parser.add_argument("--full", action="store_true", help="train on the whole pool, too: the upper bound")
+    parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="strategies, or runs as random/seed0")
+    parser.add_argument("--here", action="store_true", help="run in this process, one after the other")
+    parser.add_argument("--no-report", action="store_true", help="leave the report to tools/report.py")
+    arguments, overrides = parser.parse_known_args()
+    overrides += ["--full", "True"] if arguments.full else []
+    study = load(arguments.config, overrides)
+    if not isinstance(study, Study):
+        raise UserError(f"{arguments.config}: `config` is a {type(study).__name__}, not a Study; see tools/train_al.py")
+    keys = chosen(study, arguments.only, arguments.shard)
+
+    if arguments.here:
+        for key in keys:
+            if not study.done(key):
+                study.run(key)
+        return 0
+    study.describe()
+    command = [sys.executable, __file__, arguments.config, *overrides, "--here", "--only"]
+    processes = Processes(study, lambda key: [*command, str(key)], arguments.workers)
+    try:
+        failed = run_all(study, keys, arguments.workers, processes)
+    finally:
+        processes.stop()
+    saved, spent = time_saved(study)
+    print(f"first rounds took {spent:.0f} s and were shared by all strategies, which saved {saved:.0f} s")
+    for key, problem in failed.items():
+        print(f"failed: {key}: {problem}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run_tool(main)
