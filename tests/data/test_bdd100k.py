@@ -8,30 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import BDD100K_LAYOUTS
+from layouts import bdd100k as write
 from PIL import Image
 
 from seg_al.config import UserError
 from seg_al.data.bdd100k import BDD100K
 
-LAYOUTS = [("images/10k/{}", "labels/sem_seg/masks/{}", ""), ("seg/images/{}", "seg/labels/{}", "_train_id")]
 IDS = np.array([[0, 18, 255], [5, 5, 13]], np.uint8)
 
 
-def write(root: Path, layout: tuple[str, str, str], split: str, name: str, ids: np.ndarray = IDS) -> None:
-    images, masks, ending = layout
-    (root / images.format(split)).mkdir(parents=True, exist_ok=True)
-    (root / masks.format(split)).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((*ids.shape, 3), np.uint8)).save(root / images.format(split) / f"{name}.jpg")
-    mask = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
-    mask.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
-    mask.save(root / masks.format(split) / f"{name}{ending}.png")
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", BDD100K_LAYOUTS)
 def test_palette_indices_are_train_ids(tmp_path, layout):
     for k in range(5):
-        write(tmp_path, layout, "train", f"0004a4c0-{k}")
-    write(tmp_path, layout, "val", "7d06fefd-f7be05a6")
+        write(tmp_path, "train", f"0004a4c0-{k}", IDS, layout)
+    write(tmp_path, "val", "7d06fefd-f7be05a6", IDS, layout)
     dataset = BDD100K(root=str(tmp_path), val_images=2)
     assert dataset.samples("test").ids == ("7d06fefd-f7be05a6",)
     np.testing.assert_array_equal(dataset.samples("test").target(0), IDS)
@@ -42,7 +33,7 @@ def test_palette_indices_are_train_ids(tmp_path, layout):
 
 
 def test_label_ids_of_its_own_are_refused(tmp_path):
-    write(tmp_path, LAYOUTS[0], "val", "a", np.array([[10, 40]], np.uint8))
+    write(tmp_path, "val", "a", np.array([[10, 40]], np.uint8))
     with pytest.raises(UserError, match=r"unknown labels 40 \(1 pixel\).*masks hold train ids"):
         BDD100K(root=str(tmp_path)).samples("test").target(0)
 
@@ -58,7 +49,7 @@ def test_a_real_mask(tmp_path):
     real = Path(os.environ.get("SEG_AL_DATA", "/nonexistent")) / "bdd100k_mini" / "real_mask_mode_p.png"
     if not real.is_file():
         pytest.skip("needs $SEG_AL_DATA/bdd100k_mini/real_mask_mode_p.png")
-    write(tmp_path, LAYOUTS[0], "val", "a", np.zeros((720, 1280), np.uint8))
+    write(tmp_path, "val", "a", np.zeros((720, 1280), np.uint8))
     indices = np.frombuffer(Image.open(real).tobytes(), np.uint8).reshape(720, 1280)
     shutil.copy(real, tmp_path / "labels/sem_seg/masks/val/a.png")
     target = BDD100K(root=str(tmp_path)).samples("test").target(0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import pickle
 import tarfile
 from pathlib import Path
 
+import layouts
 import numpy as np
 import pytest
 from class_trees import write_tree
@@ -32,23 +31,8 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_batches(root: Path, monkeypatch: pytest.MonkeyPatch, source: type = datasets.CIFAR10) -> dict[str, dict]:
     """Write stand-ins of torchvision's files, ten images each, and let it expect their checksums."""
-    rng, folder, written = np.random.default_rng(0), root / source.base_folder, {}
-    folder.mkdir(parents=True)
-    fine = source is datasets.CIFAR100
-    for name, parts in (("train_list", source.train_list), ("test_list", source.test_list)):
-        listed = []
-        for file, _ in parts:
-            labels = rng.integers(0, 100 if fine else 10, 10).tolist()
-            content = {"data": rng.integers(0, 256, (10, 3072), dtype=np.uint8)}
-            content["fine_labels" if fine else "labels"] = labels
-            (folder / file).write_bytes(pickle.dumps(content))
-            listed.append([file, hashlib.md5((folder / file).read_bytes()).hexdigest()])
-            written[file] = content
-        monkeypatch.setattr(source, name, listed)
-    meta = pickle.dumps({source.meta["key"]: ["a"]})
-    (folder / source.meta["filename"]).write_bytes(meta)
-    monkeypatch.setattr(source, "meta", {**source.meta, "md5": hashlib.md5(meta).hexdigest()})
-    return written
+    labels = np.random.default_rng(1).integers(0, 100 if source is datasets.CIFAR100 else 10, 60)
+    return layouts.cifar(root, source, labels[10 : 10 + 10 * len(source.train_list)], labels[:10], monkeypatch)
 
 
 def write_archive(path: Path, members: dict[str, bytes]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from layouts import cityscapes as frame
 
 from seg_al.config import UserError
 from seg_al.data.cityscapes import Cityscapes
@@ -15,15 +15,6 @@ from seg_al.data.cityscapes import Cityscapes
 # cityscapesScripts, helpers/labels.py: id -> trainId of the classes that are evaluated.
 OFFICIAL = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13}
 OFFICIAL |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
-
-
-def frame(root: Path, split: str, name: str, ids: np.ndarray, kind: str = "labelIds") -> None:
-    city = name.partition("_")[0]
-    picture = root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
-    mask = root / "gtFine" / split / city / f"{name}_gtFine_{kind}.png"
-    for path, values in ((picture, np.zeros((*ids.shape, 3), np.uint8)), (mask, ids.astype(np.uint8))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values).save(path)
 
 
 def test_every_label_id_gets_its_train_id(tmp_path):
