@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["seg_al", "seg_al.*"]),
+    package_data={"seg_al.reporting": ["page.html"]},
     python_requires=">=3.10",
     install_requires=[
         "albumentations>=2.0.8",
