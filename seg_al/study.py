@@ -59,7 +59,7 @@ class Study(Component):
 
     def __post_init__(self) -> None:
         for name in self.strategies:
-            if not re.fullmatch(r"[\w+-][\w.+-]*", name) or name in (FIRST, FULL, "indices", "logs"):
+            if not re.fullmatch(r"[\w+-][\w.+-]*", name) or name in (FIRST, FULL, "indices", "logs", "report"):
                 raise UserError(
                     f"Study.strategies: {name!r} cannot be a folder's name here; take letters, digits, _ and -"
                 )

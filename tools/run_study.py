@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from seg_al.config import UserError, load, run_tool
+from seg_al.reporting.report import write_report
 from seg_al.study import Study
 from seg_al.study_runner import Processes, chosen, run_all, time_saved
 
@@ -49,6 +50,8 @@ def main() -> int:
     print(f"first rounds took {spent:.0f} s and were shared by all strategies, which saved {saved:.0f} s")
     for key, problem in failed.items():
         print(f"failed: {key}: {problem}", file=sys.stderr)
+    if not arguments.no_report:
+        print(f"report: {write_report([study.directory])}")
     return 1 if failed else 0
 
 

@@ -6,9 +6,7 @@ import csv
 import io
 import json
 import math
-import os
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,39 +19,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from seg_al.config import UserError
+from seg_al.reporting.files import replace_file
+from seg_al.reporting.styles import literal, styles_of
 
 SECONDS = ("train", "acquisition", "score", "select")
 _NOT_METRIC = {"round", "labeled", "fraction", *(f"seconds_{part}" for part in SECONDS)}
-
-STYLES: dict[str, tuple[str, str, str]] = {
-    # colour, marker, line; grey for Random alone, no two alike when printed without colour
-    "random": ("#7f7f7f", "o", "--"),
-    "vaal": ("#d62728", "D", "-"),
-    "coreset": ("#1f77b4", "s", "-"),
-    "mcdropout": ("#2ca02c", "^", "-."),
-    "qbc": ("#9467bd", "v", ":"),
-    "suggestiveannotation": ("#ff7f0e", "P", "-."),
-    "ensemble": ("#8c564b", "<", "--"),
-    "dbal": ("#17becf", ">", ":"),
-    "entropy": ("#bcbd22", "X", "-"),
-    "leastconfidence": ("#e377c2", "h", "--"),
-    "margin": ("#aec7e8", "p", "-."),
-    "bald": ("#98df8a", "d", "-"),
-    "powerbald": ("#006d2c", "*", "--"),
-    "badge": ("#393b79", "H", ":"),
-    "typiclust": ("#c49c94", "8", "-"),
-    "probcover": ("#f7b6d2", "s", "--"),
-    "cdal": ("#637939", "^", ":"),
-}
-"""How a strategy is drawn, by its name in lower case without separators; the same in every figure."""
-
-_SPARE = [
-    (color, marker, line)
-    for line in (":", "-.", "--")
-    for color, marker in zip(
-        ("#843c39", "#3b4cc0", "#b8860b", "#111111", "#c71585", "#008b8b"), ("o", "D", "v", "P", "X", "s"), strict=True
-    )
-]
 
 
 def collect(run_dir: Path | str) -> list[dict[str, Any]]:
@@ -99,7 +69,7 @@ def write_curve(run_dir: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
     writer.writeheader()
     for row in rows:
         writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
-    return _replace(Path(run_dir) / "curve.csv", text.getvalue().encode())
+    return replace_file(Path(run_dir) / "curve.csv", text.getvalue().encode())
 
 
 def read_curve(path: Path | str) -> pd.DataFrame:
@@ -180,7 +150,7 @@ def plot_curves(
 
     Args:
         runs: run directories, or paths of curve.csv, by label. Colour, marker and line follow from the
-            strategy's name in the label (`STYLES`), and do not change with what else is drawn.
+            strategy's name in the label (`STYLES` in styles.py), and do not change with what else is drawn.
         title: line above.
         values: label whose values are written at its points; a curve that is alone always has them.
         full_data: score of the model trained on the whole pool, in [0, 1]; drawn as a level line.
@@ -193,7 +163,7 @@ def plot_curves(
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    styles = _styles(list(curves))
+    styles = styles_of(list(curves))
     shown: list[float] = []
     for order, (label, curve) in enumerate(curves.items()):
         color, marker, line = styles[label]
@@ -212,7 +182,7 @@ def plot_curves(
             markersize=6,
             markeredgecolor="white",
             markeredgewidth=0.8,
-            label=_literal(text),
+            label=literal(text),
             zorder=front,
         )
         if seeds > 1:
@@ -240,7 +210,7 @@ def plot_curves(
     _limits(axes, np.array(shown))
     _label_axis(axes, read)
     if title:
-        axes.set_title(_literal(title), loc="left", fontsize=12)
+        axes.set_title(literal(title), loc="left", fontsize=12)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -262,7 +232,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure as PNG at 150 dpi, atomically."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=150)
-    return _replace(Path(path), data.getvalue())
+    return replace_file(Path(path), data.getvalue())
 
 
 def markdown_table(runs: Mapping[str, Sequence[Path | str]]) -> str:
@@ -308,24 +278,6 @@ def _over_seeds(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(parts).sort_index()
 
 
-def _styles(labels: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Return the style of each label; where several name one strategy, the later ones get spare styles."""
-    styles: dict[str, tuple[str, str, str]] = {}
-    for label in labels:
-        plain = re.sub(r"[^a-z0-9]", "", label.lower())
-        known = max((name for name in STYLES if name in plain), key=len, default=None)
-        if known and STYLES[known] not in styles.values():
-            styles[label] = STYLES[known]
-    for label in labels:
-        if label not in styles:
-            start = zlib.crc32(label.encode()) % len(_SPARE)  # not hash(): that differs between processes
-            colors, shapes = {style[0] for style in styles.values()}, {style[1:] for style in styles.values()}
-            clashes = [(style[0] in colors) + (style[1:] in shapes) for style in _SPARE]
-            order = [*range(start, len(_SPARE)), *range(start)]
-            styles[label] = _SPARE[min(order, key=clashes.__getitem__)]
-    return styles
-
-
 def _limits(axes: Axes, shown: np.ndarray) -> None:
     shown = shown[np.isfinite(shown)]
     if shown.size:
@@ -355,16 +307,3 @@ def _label_axis(axes: Axes, read: Mapping[str, Sequence[pd.DataFrame]]) -> None:
         axes.set_xlim(counts[0] * 0.5, counts[0] * 1.5)
     else:
         axes.margins(x=0.06)
-
-
-def _literal(text: str) -> str:
-    """Keep matplotlib from reading a run's name as math ($) or as hidden (a leading _)."""
-    return re.sub(r"^_", "\u200a_", text.replace("$", r"\$"))
-
-
-def _replace(path: Path, data: bytes) -> Path:
-    """Write a file so that a reader, or a crash, finds the old or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-    return path

@@ -20,7 +20,7 @@ def write_indices(run: Path, file: Path) -> None:
     rows: list[Sequence[str]] = [COLUMNS]
     initial = (run / "rounds" / "00" / "labeled.txt").read_text(encoding="utf-8").splitlines()
     rows += [("0", str(rank), name, "") for rank, name in enumerate(initial, 1)]
-    for query in sorted(run.glob("rounds/*/query.csv")):
+    for query in sorted(run.glob("rounds/*/query.csv"), key=lambda file: int(file.parent.name)):
         with open(query, newline="", encoding="utf-8") as table:
             _, *picks = csv.reader(table)
         rows += [(str(int(query.parent.name) + 1), *pick) for pick in picks]

@@ -1,0 +1,83 @@
+"""Numbers of a report about the runs themselves: their time, diagnostics of VAAL, and what is not finished."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from seg_al.reporting.analysis import bands
+from seg_al.reporting.curves import SECONDS
+from seg_al.reporting.runs import Round, Runs
+
+PHASES = (*SECONDS, "evaluate")
+"""Phases of a round, in order."""
+
+
+def time_table(runs: Runs) -> pd.DataFrame:
+    """Return the seconds of a round by phase: strategy, train, acquisition, score, select, evaluate, rounds, queries.
+
+    Means over seeds and rounds; of acquisition, score and select, over the rounds that had a query (the last one has
+    none). NaN where nothing was noted.
+    """
+    rows = []
+    for strategy in runs.strategies:
+        rounds = [r for run in runs.of(strategy) for r in run.rounds]
+        queried = [r for r in rounds if r.query]
+        row: dict[str, object] = {"strategy": strategy}
+        for phase in PHASES:
+            counted = rounds if phase in ("train", "evaluate") else queried
+            values = [r.seconds[phase] for r in counted if not math.isnan(r.seconds[phase])]
+            row[phase] = float(np.mean(values)) if values else math.nan
+        rows.append(row | {"rounds": len(rounds), "queries": len(queried)})
+    return pd.DataFrame(rows, columns=["strategy", *PHASES, "rounds", "queries"])
+
+
+def diagnostics_table(runs: Runs, part: str = "vaal") -> pd.DataFrame:
+    """Return the numbers that a strategy noted of itself under ``diagnostics.<part>``, lists left out.
+
+    Returns:
+        diagnostic, strategy, labeled, mean, low, high, n.
+    """
+    found = [_noted(r, part) for run in runs.runs for r in run.rounds]
+    names = dict.fromkeys(name for noted in found for name, value in noted.items() if _is_number(value))
+    parts = []
+    for name in names:
+
+        def value(r: Round, name: str = name) -> float:
+            noted = _noted(r, part).get(name)
+            return float(noted) if _is_number(noted) else math.nan  # type: ignore[arg-type]
+
+        table = bands(runs, value)
+        table.insert(0, "diagnostic", name)
+        parts.append(table)
+    columns = ["diagnostic", "strategy", "labeled", "mean", "low", "high", "n"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _noted(r: Round, part: str) -> Mapping[str, object]:
+    noted = r.diagnostics.get(part)
+    return noted if isinstance(noted, Mapping) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def problem_table(runs: Runs) -> pd.DataFrame:
+    """Return the runs that are not complete: run, seed, status, folder. Other numbers are of what they have, if any."""
+    every = (*runs.runs, *runs.full, *runs.broken)
+    rows = [(run.strategy, run.seed, run.status, str(run.path)) for run in every if run.status]
+    return pd.DataFrame(rows, columns=["run", "seed", "status", "folder"])
+
+
+def seconds_saved(runs: Runs) -> tuple[float, float]:
+    """Return the seconds that sharing first rounds has saved, and the seconds those rounds took once."""
+    saved = spent = 0.0
+    for seed, seconds in runs.first_seconds.items():
+        if not math.isnan(seconds):
+            users = sum(run.seed == seed for run in runs.runs)
+            spent, saved = spent + seconds, saved + seconds * max(0, users - 1)
+    return saved, spent
