@@ -7,23 +7,33 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Tool
 
-from seg_al import BDD100K, DRN, VAAL, Cityscapes, Experiment, load
+from seg_al import BDD100K, DRN, VAAL, Cityscapes, Experiment, Study, load
 from seg_al.config import save, source
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 
+def tool_of(path: Path) -> str:
+    """Return the tool that runs a config."""
+    return "run_study.py" if path.stem.endswith("_study") else "train_al.py"
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_loads_and_survives_being_saved(path: Path, tmp_path: Path) -> None:
     config = load(path)
-    assert isinstance(config, Experiment) and config.name == path.stem
+    assert isinstance(config, (Experiment, Study)) and config.name == path.stem
     save(config, tmp_path)
     assert source(load(tmp_path / "config.py")) == source(config)
-    assert f"python tools/train_al.py configs/{path.name}" in path.read_text(encoding="utf-8")
+    assert f"python tools/{tool_of(path)} configs/{path.name}" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_prints_its_help(tool: Tool, path: Path) -> None:
+    if tool_of(path) == "run_study.py":  # its own options first
+        assert "--shard i/n" in tool("run_study.py", "--help").stdout
+        with pytest.raises(SystemExit):
+            load(path, ["--help"])
+        return
     done = tool("train_al.py", path, "--help")
     assert done.returncode == 0
     assert "--strategy." in done.stdout or "random" in path.stem or "entropy" in path.stem
