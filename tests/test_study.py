@@ -265,10 +265,12 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(study.pid, signal.SIGKILL)
     study.communicate()
-    again = started(tmp_path / "killed", "--workers", "2")
+    again = started(tmp_path / "killed", "--workers", "2", "--full", "--seeds", "0", "1")
     said, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors
     assert "runs are done" in said and "which saved" in said
+    assert (killed.directory / "full" / "seed1" / "curve.csv").exists()
+    assert (killed.directory / "report" / "report.html").exists()
     for key in whole.keys():
         assert found(whole, key) == found(killed, key)
     for name in ("random", "entropy"):

@@ -28,8 +28,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help="run in this process, one after the other")
     parser.add_argument("--no-report", action="store_true", help="leave the report to tools/report.py")
     arguments, overrides = parser.parse_known_args()
-    overrides += ["--full", "True"] if arguments.full else []
-    study = load(arguments.config, overrides)
+    study = load(arguments.config, [*overrides, "--full", "True"] if arguments.full else overrides)
     if not isinstance(study, Study):
         raise UserError(f"{arguments.config}: `config` is a {type(study).__name__}, not a Study; see tools/train_al.py")
     keys = chosen(study, arguments.only, arguments.shard)
@@ -40,8 +39,8 @@ def main() -> int:
                 study.run(key)
         return 0
     study.describe()
-    command = [sys.executable, __file__, arguments.config, *overrides, "--here", "--only"]
-    processes = Processes(study, lambda key: [*command, str(key)], arguments.workers)
+    again = [sys.executable, __file__, arguments.config, *overrides, *(["--full"] if arguments.full else [])]
+    processes = Processes(study, lambda key: [*again, "--here", "--only", str(key)], arguments.workers)
     try:
         failed = run_all(study, keys, arguments.workers, processes)
     finally:

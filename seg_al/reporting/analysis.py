@@ -29,7 +29,7 @@ from seg_al.reporting.statistics import (
 
 
 def find_random(runs: Runs, name: str | None = None) -> str | None:
-    """Return the strategy to compare with: the one named, else the only one called random; None without one.
+    """Return the strategy to compare with: the one named, else the only one with the word random in its name, or None.
 
     Raises:
         UserError: no strategy of that name.
@@ -38,7 +38,7 @@ def find_random(runs: Runs, name: str | None = None) -> str | None:
         if name not in runs.strategies:
             raise UserError(f"--random: no strategy {name!r} among the runs{nearest(name, runs.strategies)}")
         return name
-    found = [one for one in runs.strategies if re.sub(r"[^a-z]", "", one.rpartition("/")[2].lower()) == "random"]
+    found = [one for one in runs.strategies if "random" in re.split(r"[^a-z]+", one.rpartition("/")[2].lower())]
     return found[0] if len(found) == 1 else None
 
 
