@@ -162,7 +162,7 @@ def test_some_runs_only(tmp_path: Path) -> None:
         "first_round/seed0", "first_round/seed1", "entropy/seed0", "entropy/seed1",
     ]  # fmt: skip
     assert list(map(str, chosen(study, ["random/seed1"]))) == ["first_round/seed1", "random/seed1"]
-    with pytest.raises(UserError, match="no run 'entrpy'.*did you mean 'entropy'"):
+    with pytest.raises(UserError, match=r"no run 'entrpy'.*did you mean 'entropy'"):
         chosen(study, ["entrpy"])
     for shard in ("0/2", "3/2", "2", "a/b", "1/0"):
         with pytest.raises(UserError, match="--shard"):
@@ -282,11 +282,11 @@ def test_a_run_that_fails_is_named_with_its_log(tmp_path: Path) -> None:
     (tmp_path / "runs" / "small" / "random" / "seed0").mkdir(parents=True)
     (tmp_path / "runs" / "small" / "random" / "seed0" / "holiday.txt").write_text("")
     study = started(tmp_path)
-    said, errors = study.communicate(timeout=600)
+    _, errors = study.communicate(timeout=600)
     assert study.returncode == 2 and "holds files but no run" in errors  # seen before anything runs
     (tmp_path / "runs" / "small" / "random" / "seed0" / "holiday.txt").unlink()
     study = started(tmp_path, "--only", "random/seed0", "--base.train.lr", "1e30")
-    said, errors = study.communicate(timeout=600)
+    _, errors = study.communicate(timeout=600)
     assert study.returncode == 1
     assert "failed: first_round/seed0: error: " in errors and "loss is not finite" in errors
     assert "first_round_seed0.log" in errors and "failed: random/seed0: not run" in errors

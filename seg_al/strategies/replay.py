@@ -16,7 +16,7 @@ class Replay(Strategy):
     """Asks for what an earlier run labeled, round by round; its initial pool is ``FileInitial(path)``.
 
     A round's query is what the file lists first and is not labeled yet, whatever the budget: with the budgets of the
-    run that wrote it, the same queries; with others, the same order.
+    run that wrote it, the same queries; with others, the same order. Cost: none.
     """
 
     path: str | Path
