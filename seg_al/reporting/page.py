@@ -25,6 +25,9 @@ THUMBNAILS = 12
 LIMIT = 15_000_000
 """Bytes that the gallery may fill a page up to: what a phone opens and a mail takes."""
 
+ON_SCREEN = 2.0
+"""Pixels of the page a point of a figure: those made for a column of paper are small on a screen."""
+
 _TYPES = {".svg": "svg+xml", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _NUMBER = re.compile(r"\W*[\d∞][\d\We]*[a-zA-Z]{0,6}")
 """A table's text that is to stand right like a number: 62.1 ± 0.4, ≥ 300, 12 %, 3.5 h."""
@@ -121,10 +124,13 @@ def _figure(file: Path, title: str) -> str:
     if file.suffix.lower() not in _TYPES:
         raise ValueError(f"{file}: a figure must be one of {', '.join(_TYPES)}")
     # an <img>, not <svg> in the page: ids in one figure cannot meet those of another, and its scripts do not run
-    data = base64.b64encode(file.read_bytes()).decode()
+    content = file.read_bytes()
+    data = base64.b64encode(content).decode()
     name = re.sub(r"[_\-\s]+", " ", file.stem)
+    points = re.search(rb'<svg[^>]* width="([\d.]+)pt"', content[:2000])
+    width = f' width="{round(ON_SCREEN * float(points[1]))}"' if points else ""
     return (
-        f'<figure><img src="data:image/{_TYPES[file.suffix.lower()]};base64,{data}" alt="{escape(f"{title}: {name}")}">'
+        f'<figure><img{width} src="data:image/{_TYPES[file.suffix.lower()]};base64,{data}" alt="{escape(f"{title}: {name}")}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
     )
 
