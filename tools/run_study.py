@@ -50,7 +50,12 @@ def main() -> int:
     for key, problem in failed.items():
         print(f"failed: {key}: {problem}", file=sys.stderr)
     if not arguments.no_report:
-        print(f"report: {write_report([study.directory])}")
+        try:
+            print(f"report: {write_report([study.directory]) / 'report.html'}")
+        except UserError as error:  # where everything failed there is nothing to report on
+            if not failed:
+                raise
+            print(f"no report: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 

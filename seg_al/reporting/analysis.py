@@ -29,7 +29,7 @@ from seg_al.reporting.statistics import (
 
 
 def find_random(runs: Runs, name: str | None = None) -> str | None:
-    """Return the strategy to compare with: the one named, else the only one with the word random in its name, or None.
+    """Return the strategy to compare with: the one named, or called random, or the only one with that word in its name.
 
     Raises:
         UserError: no strategy of that name.
@@ -38,7 +38,11 @@ def find_random(runs: Runs, name: str | None = None) -> str | None:
         if name not in runs.strategies:
             raise UserError(f"--random: no strategy {name!r} among the runs{nearest(name, runs.strategies)}")
         return name
-    found = [one for one in runs.strategies if "random" in re.split(r"[^a-z]+", one.rpartition("/")[2].lower())]
+    words = {
+        one: [word for word in re.split(r"[^a-z]+", one.rpartition("/")[2].lower()) if word] for one in runs.strategies
+    }
+    called = [one for one, name in words.items() if name == ["random"]]
+    found = called or [one for one, name in words.items() if "random" in name]
     return found[0] if len(found) == 1 else None
 
 

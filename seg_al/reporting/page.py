@@ -129,8 +129,9 @@ def _figure(file: Path, title: str) -> str:
     name = re.sub(r"[_\-\s]+", " ", file.stem)
     points = re.search(rb'<svg[^>]* width="([\d.]+)pt"', content[:2000])
     width = f' width="{round(ON_SCREEN * float(points[1]))}"' if points else ""
+    kind = _TYPES[file.suffix.lower()]
     return (
-        f'<figure><img{width} src="data:image/{_TYPES[file.suffix.lower()]};base64,{data}" alt="{escape(f"{title}: {name}")}">'
+        f'<figure><img{width} src="data:image/{kind};base64,{data}" alt="{escape(f"{title}: {name}")}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
     )
 

@@ -35,8 +35,9 @@ class Features(Component):
         Raises:
             UserError: features are NaN or infinite.
         """
-        pair = self.extract(round, round.labeled), self.extract(round, round.unlabeled)
-        bad = sum(int((~rows.isfinite().all(1)).sum()) for rows in pair)
+        rows = self.extract(round, round.unlabeled)
+        pair = self.extract(round, round.labeled) if len(round.labeled) else rows[:0], rows  # a cold start has none
+        bad = sum(int((~part.isfinite().all(1)).sum()) for part in pair)
         if bad:
             images = len(pair[0]) + len(pair[1])
             raise UserError(f"the features of {bad} of {images} images are not finite; the model has diverged")

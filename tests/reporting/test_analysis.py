@@ -160,6 +160,10 @@ def test_random_is_found_by_its_name(tmp_path: Path) -> None:
         analysis.find_random(runs, "vall")
     write_run(tmp_path / "more/random/seed0", [0.1])
     assert analysis.find_random(read_runs([tmp_path])) is None  # two of them: none is meant
+    runs = make(
+        tmp_path / "word", {"vaal": SCORES["vaal"], "cifar10_random": SCORES["random"], "randomized": SCORES["mc"]}
+    )
+    assert analysis.find_random(runs) == "cifar10_random"
 
 
 def test_scores_of_classes_leave_out_what_was_not_measured(tmp_path: Path) -> None:
