@@ -18,6 +18,8 @@ from seg_al.models.smp import SMP
 from seg_al.models.timm import Timm
 from seg_al.models.vgg import VGG
 from seg_al.oracle import IdealOracle, NoisyOracle
+from seg_al.own_pool import OwnPool
+from seg_al.own_query import ask
 from seg_al.pool import FileInitial, LeaveOut, MissingClasses, RandomInitial, Stratified
 from seg_al.strategies.badge import BADGE
 from seg_al.strategies.cdal import CDAL
@@ -84,6 +86,7 @@ __all__ = [
     "MeanPixels",
     "MissingClasses",
     "NoisyOracle",
+    "OwnPool",
     "PowerBALD",
     "PowerEntropy",
     "ProbCover",
@@ -105,5 +108,6 @@ __all__ = [
     "UserError",
     "VariationRatio",
     "WassersteinVAE",
+    "ask",
     "load",
 ]

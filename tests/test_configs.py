@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Tool
 
-from seg_al import BDD100K, DRN, VAAL, Cityscapes, Experiment, Study, load
+from seg_al import BDD100K, DRN, VAAL, Cityscapes, Experiment, OwnPool, Study, load
 from seg_al.config import save, source
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -15,13 +15,14 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 def tool_of(path: Path) -> str:
     """Return the tool that runs a config."""
-    return "run_study.py" if path.stem.endswith("_study") else "train_al.py"
+    last = path.stem.rpartition("_")[2]
+    return {"study": "run_study.py", "pool": "query.py"}.get(last, "train_al.py")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_loads_and_survives_being_saved(path: Path, tmp_path: Path) -> None:
     config = load(path)
-    assert isinstance(config, (Experiment, Study)) and config.name == path.stem
+    assert isinstance(config, (Experiment, OwnPool, Study)) and config.name == path.stem
     save(config, tmp_path)
     assert source(load(tmp_path / "config.py")) == source(config)
     assert f"python tools/{tool_of(path)} configs/{path.name}" in path.read_text(encoding="utf-8")
@@ -29,8 +30,8 @@ def test_every_config_loads_and_survives_being_saved(path: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_prints_its_help(tool: Tool, path: Path) -> None:
-    if tool_of(path) == "run_study.py":  # its own options first
-        assert "--shard i/n" in tool("run_study.py", "--help").stdout
+    if tool_of(path) != "train_al.py":  # its own options first
+        assert "--setting value ..." in tool(tool_of(path), "--help").stdout
         with pytest.raises(SystemExit):
             load(path, ["--help"])
         return

@@ -17,8 +17,9 @@ from class_trees import write_image, write_tree
 from conftest import ROOT
 from torchvision import datasets
 
-from seg_al import Experiment, load
+from seg_al import Experiment, OwnPool, ask, load
 from seg_al.config import Component
+from seg_al.data.files import find_root
 from seg_al.machine import Machine
 from seg_al.models import drn
 from seg_al.oracle import NoisyOracle
@@ -134,6 +135,17 @@ def test_every_config_runs(path: Path, folder: Path) -> None:
         # with seed 1, 2 of the first 12 labels are wrong where the oracle is noisy
         config = replace(shrunk(whole), seed=1, machine=machine)
         check(path, whole, config, config.run())
+    elif isinstance(whole, OwnPool):
+        data = folder / "some labeled"
+        shutil.copytree(find_root(whole.dataset.root), data)
+        masks = sorted(data.glob("masks/**/*.png"))
+        for mask in masks[12:]:
+            mask.unlink()
+        small = shrunk(whole)
+        pool = replace(small, dataset=replace(small.dataset, root=data), machine=machine)
+        labeled = {mask.relative_to(data / "masks").with_suffix("").as_posix() for mask in masks[:12]}
+        query = ask(pool)
+        assert len(set(query.ids)) == BUDGET and not set(query.ids) & labeled
     else:
         small = shrunk(whole)
         study = replace(small, base=replace(small.base, machine=machine))

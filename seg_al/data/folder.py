@@ -139,7 +139,7 @@ class FolderSegmentation(SegmentationDataset):
     def samples(self, split: Split) -> FileSamples:
         """List one split, sorted by id, or in the order of its list."""
         root = find_root(self.root)
-        sources = self._sources(root)
+        sources = self.sources(root)
         if split != "train" and split in sources:
             return self._listed(sources[split], root, split)
         train = self._listed(sources["train"], root, "train")
@@ -154,7 +154,7 @@ class FolderSegmentation(SegmentationDataset):
                 train = train.subset(i for i, name in enumerate(train.ids) if name not in drawn)
         return {"train": train, **parts}[split]
 
-    def _sources(self, root: Path) -> dict[str, _Source]:
+    def sources(self, root: Path) -> dict[str, _Source]:
         """Return where each split that is given lies; train always is."""
         images, masks = root / self.images, root / self.masks
         if self.train_list is not None:

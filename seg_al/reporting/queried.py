@@ -24,6 +24,16 @@ def class_counts(target: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(np.ravel(target), minlength=classes)[:classes]
 
 
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 as 16 x 16 pixels in colour, less their mean, of length 1: (768,) float32.
+
+    The dot product of two is their correlation.
+    """
+    row = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
+    row -= row.mean()
+    return row / max(float(np.linalg.norm(row)), 1e-6)
+
+
 def redundancy(images: Sequence[np.ndarray]) -> float:
     """Return how alike images are: the mean over them of the greatest correlation with another one.
 
@@ -35,9 +45,7 @@ def redundancy(images: Sequence[np.ndarray]) -> float:
     """
     if len(images) < 2:
         return float("nan")
-    rows = np.stack([cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).ravel() for image in images])
-    rows = rows.astype(np.float32) - rows.mean(1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    rows = np.stack([thumbnail(image) for image in images])
     alike = rows @ rows.T
     np.fill_diagonal(alike, -np.inf)
     return float(alike.max(1).mean())
