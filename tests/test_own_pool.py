@@ -5,28 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from annotators import FORMATS, finished
 from conftest import ROOT, Tool
 from tiny import TinyModel, parameters_equal
 
 from seg_al import VAAL, CoreSet, Entropy, FolderSegmentation, OwnPool, Random, Train, UserError, ask
-from seg_al.annotation.base import ToAnnotate
-from seg_al.annotation.coco import Coco
-from seg_al.annotation.cvat import Cvat
-from seg_al.annotation.label_studio import LabelStudio
+from seg_al.annotation.base import AnnotationFormat
 from seg_al.annotation.masks import PngMasks
-from seg_al.data.images import image_size
 from seg_al.machine import Machine
 from seg_al.own_pool import read_history
 from seg_al.own_query import bring_in, export, queries
 
 CLASSES = ("background", "red", "green")
+PALETTE = np.array([[1, 2, 3], [255, 0, 0], [0, 255, 0]], np.uint8)
 
 
 def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +71,11 @@ class Folder:
             "machine": Machine(output=str(self.root / "runs"), accelerator="cpu", workers=0),
         }
         return OwnPool(**{**settings, **changes})
+
+    def finished(self, format: AnnotationFormat, names: list[str], to: str) -> Path:
+        """Return what a tool gives back after a person has labeled these images."""
+        images = {name: self.root / "data" / "images" / f"{name}.png" for name in names}
+        return finished(format, images, self.masks.__getitem__, CLASSES, PALETTE, self.root / to)
 
 
 @pytest.fixture
@@ -344,45 +346,21 @@ def test_the_model_depends_on_masks_and_training_not_on_the_strategy(folder: Fol
     assert pool.model_key(pool.scan()) != key
 
 
-def finished(format: object, folder: Folder, names: list[str], to: Path) -> Path:
-    """Return the file a tool would give back after a person has labeled these images."""
-    paths = {name: folder.root / "data" / "images" / f"{name}.png" for name in names}
-    tasks = [ToAnnotate(n, path, image_size(path), lambda n=n: folder.masks[n]) for n, path in paths.items()]
-    palette = np.array([[1, 2, 3], [255, 0, 0], [0, 255, 0]], np.uint8)
-    to.mkdir(parents=True)
-    format.export(iter(tasks), CLASSES, palette, to)  # type: ignore[attr-defined]
-    if isinstance(format, LabelStudio):
-        rows = [row for file in sorted(to.glob("*.json")) for row in json.loads(file.read_text(encoding="utf-8"))]
-        for number, row in enumerate(rows):
-            row["id"] = number
-            row["annotations"] = [{"id": 1, "was_cancelled": False, "result": row.pop("predictions")[0]["result"]}]
-        (to / "export.json").write_text(json.dumps(rows), encoding="utf-8")
-        return to / "export.json"
-    if isinstance(format, Coco):
-        return next(to.rglob("*.json"))
-    if isinstance(format, Cvat):
-        return next(file for file in sorted(to.glob("*.zip")) if _has_masks(file))
-    return to / "masks"
-
-
-def _has_masks(file: Path) -> bool:
-    with zipfile.ZipFile(file) as archive:
-        return any(name.startswith("SegmentationClass/") for name in archive.namelist())
-
-
-@pytest.mark.parametrize("format", [LabelStudio(), Cvat(), Coco(), PngMasks()], ids=lambda f: type(f).__name__)
-def test_three_queries_through_each_tool_end_with_the_masks_a_person_drew(format: object, folder: Folder) -> None:
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: type(format).__name__)
+def test_three_queries_through_each_tool_end_with_the_masks_a_person_drew(
+    format: AnnotationFormat, folder: Folder
+) -> None:
     pool = folder.pool()
     asked: list[str] = []
     for number in (1, 2, 3):
         query = ask(pool, lambda line: None)
         assert query.number == number and not set(query.ids) & set(asked)
-        lines = export(pool, query, format, query.path / "export")  # type: ignore[arg-type]
+        lines = export(pool, query, format, query.path / "export")
         assert lines and (query.path / "export").is_dir()
-        work = finished(format, folder, query.ids, folder.root / f"work{number}")
-        imported = bring_in(pool, format, work)  # type: ignore[arg-type]
+        work = folder.finished(format, query.ids, f"work{number}")
+        imported = bring_in(pool, format, work)
         assert sorted(imported.written) == sorted(query.ids) and not imported.partial
-        assert not bring_in(pool, format, work).written  # type: ignore[arg-type]  # again: nothing
+        assert not bring_in(pool, format, work).written  # again: nothing
         asked += query.ids
     state = pool.scan()
     assert sorted(state.samples.ids[i] for i in state.labeled) == sorted(asked) and len(asked) == 12
@@ -429,7 +407,7 @@ def test_the_tool_asks_exports_and_imports(tool: Tool, folder: Folder) -> None:
     assert done.returncode == 0, done.stderr
     assert "cold start by Random" in done.stdout and "export-masks" in done.stdout
     names = folder.names(8)
-    work = finished(PngMasks(), folder, names, folder.root / "work")
+    work = folder.finished(PngMasks(), names, "work")
     done = tool("query.py", "mine.py", "--import", "masks", work)
     assert (done.returncode, "8 masks imported, 0 were there already" in done.stdout) == (0, True), done.stderr
     done = tool("query.py", "mine.py", "--budget", "5")
