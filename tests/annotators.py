@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from seg_al.annotation.base import AnnotationFormat, ToAnnotate
+from seg_al.annotation.base import UNTOUCHED, AnnotationFormat, ToAnnotate
 from seg_al.annotation.coco import Coco
 from seg_al.annotation.cvat import Cvat
 from seg_al.annotation.label_studio import LabelStudio
@@ -54,3 +55,46 @@ def finished(
 def _has_masks(file: Path) -> bool:
     with zipfile.ZipFile(file) as archive:
         return any(name.startswith("SegmentationClass/") for name in archive.namelist())
+
+
+def masks_of_all_kinds() -> dict[str, tuple[np.ndarray, int]]:
+    """Return masks by id, each with its number of classes."""
+    rng = np.random.default_rng(0)
+    partly = rng.integers(0, 3, (9, 7)).astype(np.uint8)
+    partly[2:5] = UNTOUCHED
+    return {
+        "random": (rng.choice([0, 1, 2, 255], (13, 17)).astype(np.uint8), 3),
+        "void": (np.full((5, 6), 255, np.uint8), 3),
+        "wide": (np.repeat(rng.integers(0, 3, (3, 40)), 100, axis=1).astype(np.uint8), 3),
+        "tall": (np.repeat(rng.integers(0, 3, (40, 3)), 100, axis=0).astype(np.uint8), 3),
+        "pixel": (np.array([[2]], np.uint8), 3),
+        "partly": (partly, 3),
+        "many": (rng.permutation(200).reshape(10, 20).astype(np.uint8), 200),
+        "most": (np.arange(256, dtype=np.uint8).reshape(16, 16), 254),
+    }
+
+
+def to_annotate(root: Path, id: str, mask: np.ndarray | None, size: tuple[int, int] = (4, 5)) -> ToAnnotate:
+    """Return an image, written below a folder whose name has a space, with a mask as suggestion, or without."""
+    size = size if mask is None else (mask.shape[0], mask.shape[1])
+    path = root / "the pool" / f"{id}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size[::-1]).save(path)
+    return ToAnnotate(id=id, image=path, size=size, suggestion=None if mask is None else lambda: mask)
+
+
+def read_all(format: AnnotationFormat, source: Path, class_names: Sequence[str]) -> dict[str, np.ndarray | None]:
+    """Return all masks that came back, by id; each comes once."""
+    items = list(format.read(source, class_names))
+    assert len({item.id for item in items}) == len(items)
+    return {item.id: item.mask for item in items}
+
+
+def assert_same(found: Mapping[str, np.ndarray | None], masks: Mapping[str, np.ndarray | None]) -> None:
+    """Check that the same masks came back."""
+    assert found.keys() == masks.keys()
+    for id, mask in masks.items():
+        if mask is None:
+            assert found[id] is None
+        else:
+            assert found[id].dtype == np.uint8 and found[id].tolist() == mask.tolist(), id

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotators import masks_of_all_kinds, to_annotate
 from PIL import Image
 
 from seg_al.annotation import coco
@@ -26,34 +27,15 @@ CLASSES = ("road", "car", "tree")
 
 def masks() -> dict[str, tuple[np.ndarray, int]]:
     """Return masks of every kind by the samples' ids, and their number of classes."""
-    rng = np.random.default_rng(0)
-    partly = rng.integers(0, 3, (9, 7)).astype(np.uint8)
-    partly[2:5] = UNTOUCHED
-    return {
-        "random": (rng.choice([0, 1, 2, 255], (13, 17)).astype(np.uint8), 3),
-        "void": (np.full((5, 6), 255, np.uint8), 3),
+    return masks_of_all_kinds() | {
         "one class": (np.full((4, 5), 1, np.uint8), 3),
         "night/deep/日本 ü": (np.eye(6, 5, dtype=np.uint8), 3),
         "a b+#%41?&=v1.5": (np.tri(5, 8, dtype=np.uint8), 3),
-        "wide": (np.repeat(rng.integers(0, 3, (3, 40)), 100, axis=1).astype(np.uint8), 3),
-        "tall": (np.repeat(rng.integers(0, 3, (40, 3)), 100, axis=0).astype(np.uint8), 3),
-        "pixel": (np.array([[2]], np.uint8), 3),
-        "partly": (partly, 3),
-        "many": (rng.permutation(200).reshape(10, 20).astype(np.uint8), 200),
-        "most": (np.arange(256, dtype=np.uint8).reshape(16, 16), 254),
     }
 
 
 def names(count: int) -> list[str]:
     return list(CLASSES) if count == 3 else [f"class {i}" for i in range(count)]
-
-
-def to_annotate(root: Path, id: str, mask: np.ndarray | None, size: tuple[int, int] = (4, 5)) -> ToAnnotate:
-    size = size if mask is None else (mask.shape[0], mask.shape[1])
-    path = root / "pool" / f"{id}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size[::-1]).save(path)
-    return ToAnnotate(id=id, image=path, size=size, suggestion=None if mask is None else lambda: mask)
 
 
 def export(root: Path, images: list[ToAnnotate], class_names: list[str]) -> Path:

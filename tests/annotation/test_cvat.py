@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotators import assert_same, read_all
 from PIL import Image
 
 from seg_al.annotation.base import ToAnnotate
@@ -50,18 +51,7 @@ def export(tmp_path: Path, masks=MASKS, classes=CLASSES, palette=PALETTE) -> tup
 
 
 def read(source: Path, classes=CLASSES) -> dict[str, np.ndarray | None]:
-    items = list(Cvat().read(source, classes))
-    assert len({item.id for item in items}) == len(items)
-    return {item.id: item.mask for item in items}
-
-
-def assert_same(found: dict[str, np.ndarray | None], masks: dict[str, np.ndarray | None]) -> None:
-    assert found.keys() == masks.keys()
-    for id, mask in masks.items():
-        if mask is None:
-            assert found[id] is None
-        else:
-            assert found[id].dtype == np.uint8 and found[id].tolist() == mask.tolist(), id
+    return read_all(Cvat(), source, classes)
 
 
 def cvat_export(file: Path, labelmap: str, masks: dict[str, list], listed: str, **more: str) -> Path:

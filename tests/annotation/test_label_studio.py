@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from annotators import masks_of_all_kinds, to_annotate
 
 from seg_al.annotation import label_studio
 from seg_al.annotation.base import UNTOUCHED, Annotated, ToAnnotate
@@ -27,36 +27,17 @@ SIGNS = "a b+#%41?&=;'\"v1.5"
 
 def masks() -> dict[str, tuple[np.ndarray, int]]:
     """Return masks of every kind by the samples' ids, and their number of classes."""
-    rng = np.random.default_rng(0)
-    partly = rng.integers(0, 3, (9, 7)).astype(np.uint8)
-    partly[2:5] = UNTOUCHED
-    return {
-        "random": (rng.choice([0, 1, 2, 255], (13, 17)).astype(np.uint8), 3),
-        "void": (np.full((5, 6), 255, np.uint8), 3),
+    return masks_of_all_kinds() | {
         "nothing": (np.full((5, 6), UNTOUCHED, np.uint8), 3),
         "one class": (np.full((150, 160), 1, np.uint8), 3),  # a run longer than its code can be
         "longest run": (np.full((128, 128), 1, np.uint8), 3),
         WORLD: (np.eye(6, 5, dtype=np.uint8), 3),
         SIGNS: (np.tri(5, 8, dtype=np.uint8), 3),
-        "wide": (np.repeat(rng.integers(0, 3, (3, 40)), 100, axis=1).astype(np.uint8), 3),
-        "tall": (np.repeat(rng.integers(0, 3, (40, 3)), 100, axis=0).astype(np.uint8), 3),
-        "pixel": (np.array([[2]], np.uint8), 3),
-        "partly": (partly, 3),
-        "many": (rng.permutation(200).reshape(10, 20).astype(np.uint8), 200),
-        "most": (np.arange(256, dtype=np.uint8).reshape(16, 16), 254),
     }
 
 
 def names(count: int) -> list[str]:
     return list(CLASSES) if count == 3 else [f"class {i}" for i in range(count)]
-
-
-def to_annotate(root: Path, id: str, mask: np.ndarray | None, size: tuple[int, int] = (4, 5)) -> ToAnnotate:
-    size = size if mask is None else (mask.shape[0], mask.shape[1])
-    path = root / "the pool" / f"{id}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size[::-1]).save(path)
-    return ToAnnotate(id=id, image=path, size=size, suggestion=None if mask is None else lambda: mask)
 
 
 def export(root: Path, images: list[ToAnnotate], class_names: list[str]) -> tuple[Path, list[str]]:
