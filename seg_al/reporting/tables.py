@@ -96,12 +96,14 @@ def latex_text(text: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of text as Markdown, first column left, others right."""
+    """Return a table of text as Markdown: first column left, and others right where they hold any digit first."""
 
     def row(cells: Iterable[object]) -> str:
         return "| " + " | ".join(escaped(str(cell)).replace("\n", " ").replace("|", r"\|") for cell in cells) + " |"
 
-    rule = "|---|" + "--:|" * (table.shape[1] - 1)
+    columns = [[str(cell) for cell in table.iloc[:, k]] for k in range(1, table.shape[1])]
+    numeric = [any(re.match(r"[-−+<>≤≥ ]*\d", cell) for cell in column) or not column for column in columns]
+    rule = "|---|" + "".join("--:|" if right else "---|" for right in numeric)
     return "\n".join([row(table.columns), rule, *(row(cells) for cells in table.itertuples(index=False))]) + "\n"
 
 

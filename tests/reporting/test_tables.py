@@ -55,6 +55,8 @@ def test_latex_is_a_booktabs_table() -> None:
 def test_markdown_keeps_names_and_columns_apart() -> None:
     table = pd.DataFrame({"strategy": ["a_b|c", "*x*"], "20": ["< 0.001", "1"]})
     assert markdown(table) == "| strategy | 20 |\n|---|--:|\n| a\\_b\\|c | \\< 0.001 |\n| \\*x\\* | 1 |\n"
+    table = pd.DataFrame({"run": ["a", "b"], "status": ["never started", "–"], "difference": ["–", "−0.1 ± 2"]})
+    assert markdown(table).splitlines()[1] == "|---|---|--:|"
     assert escaped("[^_]*") == r"\[^\_]\*"  # else a footnote
 
 
