@@ -14,8 +14,15 @@ from camvid_random import config as camvid
 from seg_al import BADGE, QBC, VAAL, CamVid, CoreSet, Entropy, MCDropout, Random, Study, SuggestiveAnnotation, TypiClust
 
 config = Study(
-    # 12 to 72 of 367 images in 6 rounds, 138 steps of 8 images each: from more labels so short a training gains little
-    base=replace(camvid, dataset=CamVid(root="camvid", size=(90, 120)), initial=12, budget=12, rounds=6),
+    # 12 to 60 of 367 images, 184 steps of 4 images a round: from more labels so short a training gains little
+    base=replace(
+        camvid,
+        dataset=CamVid(root="camvid", size=(90, 120)),
+        initial=12,
+        budget=12,
+        rounds=5,
+        train=replace(camvid.train, epochs=2, batch_size=4),
+    ),
     strategies={
         "random": Random(),
         "entropy": Entropy(),
