@@ -129,6 +129,8 @@ class SMP(Model):
         elif self.weights is not None and not published:
             self._load_file(model)
         network = SMPNetwork(model, Normalize(*self._scaling(published)), self.dropout)
+        # depthwise convolutions are faster this way: lite0 and FPN train 1.27 times as fast on a CPU
+        network.to(memory_format=torch.channels_last)
         self._freeze_unused(network)
         return network
 
