@@ -19,7 +19,7 @@ from torch import nn
 from seg_al.config import Component, UserError
 from seg_al.data.base import Dataset, Samples, Split
 from seg_al.data.check import preflight
-from seg_al.data.views import EvaluationView, ImageView, LabeledView, to_input
+from seg_al.data.views import EvaluationView, ImageView, LabeledView, evaluation_images, to_input
 from seg_al.machine import Machine
 from seg_al.models.base import Model
 from seg_al.oracle import IdealOracle, Labels, Oracle
@@ -37,7 +37,7 @@ from seg_al.strategies.base import Selection, Strategy
 from seg_al.streams import generator
 from seg_al.tasks.base import Metric, Task
 from seg_al.tasks.segmentation import Segmentation
-from seg_al.training import Train, evaluate, fit
+from seg_al.training import Train, evaluate, fit, member_name, member_samples
 
 
 class Experiment(Component):
@@ -105,16 +105,13 @@ class Experiment(Component):
         if run.writes:
             # a run that goes on need not choose again, which may mean to read all labels of the pool
             initial = [] if (run.path / "state.json").exists() else self._initial(samples["train"])
+            if first_round:
+                self._check_first(RunDirectory(first_round))
             report = preflight(self.dataset, progress=progress)
             for warning in report.warnings:
                 print(f"note: {warning}", file=sys.stderr)
             start = {"round": 0, "phase": "train", "labeled": [samples["train"].ids[i] for i in initial]}
             state = run.open(self, ignore=("machine",)) or start
-            if first_round:
-                first = RunDirectory(first_round)
-                first.check(self, ignore=("name", "strategy", "budget", "rounds", "machine"))
-                if ((first.state() or {}).get("phase"), len(list(first_round.glob("rounds/*")))) != ("done", 1):
-                    raise UserError(f"{first_round}: no finished run of one round to start from")
         try:
             _Loop(self, fabric, run, samples, labels, fabric.broadcast(state)).run(first_round)
         finally:
@@ -134,6 +131,12 @@ class Experiment(Component):
                 raise UserError(f"{type(self.dataset).__name__}: its {split} split is empty, but this run needs it")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; it must be 0 or above")
+
+    def _check_first(self, run: RunDirectory) -> None:
+        """Check that a run can be taken over as the first round."""
+        run.check(self, ignore=("name", "strategy", "budget", "rounds", "machine"))
+        if ((run.state() or {}).get("phase"), len(list(run.path.glob("rounds/*")))) != ("done", 1):
+            raise UserError(f"{run.path}: no finished run of one round to start from")
 
     def _initial(self, pool: Samples) -> list[int]:
         """Return the indices of the initial pool; check that the queries after it fit into the pool."""
@@ -183,7 +186,10 @@ class _Loop:
             self.say(f"{self.directory.path}: going on with round {self.round + 1}/{experiment.rounds}, {self.phase}")
         else:
             self.say(f"{self.directory.path}: starts with {len(self.pool.labeled)} of {len(self.pool.ids)} labeled")
-            self.advance("train") if first_round is None else self.take_over(first_round)
+            if first_round:
+                self.take_over(first_round)
+            else:
+                self.advance("train")
         if self.directory.writes:
             self.writer = RunWriter(self.directory.path, purge_step=len(self.pool.labeled))
         while self.phase != "done":
@@ -274,8 +280,9 @@ class _Loop:
         if self.directory.writes:
             image = self.samples["train"].image
             self.metrics["query"] = describe_query(image, self.labels.target, query.tolist(), self.dataset.class_names)
-            write_pictures(self.directory.path / self.file("query"), [self.queried(int(i)) for i in query[:SHOWN]])
-        self.show_query(query, selection.scores, round.pictures)
+            pictures = [self.queried(int(index)) for index in query[:SHOWN]]
+            write_pictures(self.directory.path / self.file("query"), pictures)
+            self.show_query(query, selection.scores, [picture for picture, _ in pictures], round.pictures)
         return query
 
     # What the steps share.
@@ -288,19 +295,14 @@ class _Loop:
 
     def train_member(self, k: int, bootstrap: bool) -> tuple[nn.Module, float]:
         """Return one more task model, and the seconds of its training; see `Round.train_member`."""
-        phase = self.new_phase(f"{'bootstrap' if bootstrap else 'member'}{k}")
+        phase = self.new_phase(member_name(k, bootstrap))
         phase.seed_torch("initial weights")
         network = self.experiment.model.build(len(self.dataset.class_names)).to(self.fabric.device)
-        labeled = np.asarray(self.pool.labeled)
-        if bootstrap:
-            labeled = labeled[phase.rng("bootstrap").integers(0, len(labeled), len(labeled))]
-        return self.fit(network, labeled.tolist(), phase), phase.seconds
+        return self.fit(network, member_samples(self.pool.labeled, bootstrap, phase), phase), phase.seconds
 
     def images(self, split: Split, indices: Any) -> ImageView:
         """Return a view of images alone, under the evaluation transform."""
-        samples = self.samples[split]
-        dataset = self.dataset
-        return ImageView(samples.image, samples.ids, indices, dataset.input_size, center_crop=dataset.center_crop)
+        return evaluation_images(self.dataset, self.samples[split], indices)
 
     def measure(self, network: nn.Module, split: Split, what: str) -> Metric:
         """Return the metric of a model on a split."""
@@ -386,15 +388,16 @@ class _Loop:
         sheet = contact_sheet(rows, captions, columns=max(1, 720 // width), tile=(180, width))
         self.writer.image("test/predictions", sheet, len(self.pool.labeled))
 
-    def show_query(self, query: np.ndarray, scores: np.ndarray, pictures: Mapping[str, list[np.ndarray]]) -> None:
+    def show_query(
+        self, query: np.ndarray, scores: np.ndarray, images: Sequence[np.ndarray], more: Mapping[str, list[np.ndarray]]
+    ) -> None:
         """Write the first queried images, and what else the strategy shows, to TensorBoard."""
         if not self.writer:
             return
-        shown = query[:24]
-        captions = [f"{self.pool.ids[i]}\nscore {score:.4g}" for i, score in zip(shown, scores, strict=False)]
-        sheet = contact_sheet((self.samples["train"].image(int(i)) for i in shown), captions)
-        self.writer.image("query", sheet, len(self.pool.labeled))
-        for name, rows in pictures.items():
+        first = zip(query[: len(images)], scores, strict=False)
+        captions = [f"{self.pool.ids[i]}\nscore {score:.4g}" for i, score in first]
+        self.writer.image("query", contact_sheet(images, captions), len(self.pool.labeled))
+        for name, rows in more.items():
             self.writer.image(name, reconstructions(rows[0], rows[1]), len(self.pool.labeled))
 
     def queried(self, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ class Guards:
 
     def __post_init__(self) -> None:
         self._names: list[int] = []
-        self._rows = np.empty((0, 768), np.float32)
+        self._rows = np.empty((len(self.ids) if self.threshold is not None else 0, 768), np.float32)
         self._groups: Counter[str] = Counter()
         for index in self.before:
             self.remember(index)
@@ -60,8 +60,8 @@ class Guards:
                 Skipped(self.ids[index], f"group {self._group_of(index)!r} has {self.per_group} already")
             )
             return False
-        if self.threshold is not None and len(self._rows):
-            alike = self._rows @ thumbnail(self.image(index))
+        if self.threshold is not None and self._names:
+            alike = self._rows[: len(self._names)] @ thumbnail(self.image(index))
             nearest = int(alike.argmax())
             if alike[nearest] >= self.threshold:
                 twin = self.ids[self._names[nearest]]
@@ -75,8 +75,8 @@ class Guards:
         if self.group:
             self._groups[self._group_of(index)] += 1
         if self.threshold is not None:
+            self._rows[len(self._names)] = thumbnail(self.image(index))
             self._names.append(index)
-            self._rows = np.concatenate([self._rows, thumbnail(self.image(index))[None]])
 
     def _group_of(self, index: int) -> str:
         match = re.match(self.group, self.ids[index])

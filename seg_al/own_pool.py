@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ from torch import nn
 
 from seg_al.config import Component, UserError, nearest, source
 from seg_al.data.files import FileSamples, find_root
-from seg_al.data.folder import FolderSegmentation
-from seg_al.data.views import ImageView, LabeledView
+from seg_al.data.folder import FolderSegmentation, read_lines
+from seg_al.data.views import ImageView, LabeledView, evaluation_images
 from seg_al.machine import Machine
 from seg_al.models.base import Model
 from seg_al.phase import Phase
 from seg_al.pool import check_pattern
-from seg_al.run_directory import as_json, load_tensors, save_tensors, write_atomically
+from seg_al.reporting.files import write_atomically
+from seg_al.run_directory import as_json, load_tensors, save_tensors
 from seg_al.strategies.base import Strategy
 from seg_al.tasks.base import Metric, Task
 from seg_al.tasks.segmentation import Segmentation
-from seg_al.training import Train, evaluate, fit
+from seg_al.training import Train, evaluate, fit, member_name, member_samples
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ class State:
     excluded: frozenset[int]
     wanted: tuple[int, ...]
     """What include.txt names, in its order."""
+
+    @cached_property
+    def masks(self) -> str:
+        """A digest of the names and bytes of all masks that count, test masks among them; they are read once."""
+        digest = hashlib.sha256()
+        for samples, indices in ((self.samples, self.labeled), (self.test, range(len(self.test or ())))):
+            for index in indices:
+                mask = samples.masks[index] if samples else None
+                assert samples is not None and mask is not None
+                digest.update(f"\0{samples.ids[index]}\0".encode() + hashlib.sha256(mask.read_bytes()).digest())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -207,55 +220,40 @@ class OwnPool(Component):
 
     def model_key(self, state: State) -> str:
         """Return a name for what a task model is trained on and how: settings, and the bytes of all masks."""
-        digest = hashlib.sha256()
-        for part in (replace(self._whole(), root=""), self.model, self.task, self.train):
-            digest.update(source(part).encode())
-        digest.update(repr((self.folds, self.holdout, self.seed)).encode())
-        for samples, indices in ((state.samples, state.labeled), (state.test, range(len(state.test or ())))):
-            for index in indices:
-                mask = samples.masks[index]  # type: ignore[union-attr]
-                assert mask is not None and samples is not None
-                digest.update(f"\0{samples.ids[index]}\0".encode() + hashlib.sha256(mask.read_bytes()).digest())
-        return digest.hexdigest()[:16]
+        parts = [source(part) for part in (replace(self._whole(), root=""), self.model, self.task, self.train)]
+        parts += [repr((self.folds, self.holdout, self.seed)), state.masks]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def view(self, samples: FileSamples, indices: Sequence[int] | np.ndarray) -> ImageView:
         """Return images alone, under the evaluation transform."""
-        dataset = self.dataset
-        return ImageView(samples.image, samples.ids, indices, dataset.input_size, center_crop=dataset.center_crop)
+        return evaluation_images(self.dataset, samples, indices)
 
     def new_member(self, state: State, key: str, folder: Path, fabric: Fabric, k: int, bootstrap: bool) -> Any:
         """Return one more task model and the seconds of its training, see `Round.train_member`."""
-        name = f"{'bootstrap' if bootstrap else 'member'}{k}"
-        phase = self.phase(name, key, folder, fabric)
-        labeled = np.asarray(state.labeled)
-        if bootstrap:
-            labeled = labeled[phase.rng("bootstrap").integers(0, len(labeled), len(labeled))]
-        return self._fit(state, labeled.tolist(), phase, fabric), phase.seconds
+        phase = self.phase(member_name(k, bootstrap), key, folder, fabric)
+        return self._fit(state, member_samples(state.labeled, bootstrap, phase), phase, fabric), phase.seconds
 
     def _train(self, state: State, key: str, folder: Path, fabric: Fabric) -> None:
         """Train and evaluate; leave ``model.pt`` and, written last, ``metrics.json``."""
         names = self.dataset.class_names
         parts, how = self._parts(state)
         scores, total = [], self.task.metric(len(names))
-        trained = list(state.labeled)
         for k, held_out in enumerate(parts):
             file = folder / f"fold{k}.json"
-            rest = [i for i in state.labeled if i not in set(held_out)]
-            if self.folds == 0:
-                trained = rest
+            rest = sorted(set(state.labeled) - set(held_out))
             if not file.exists():
                 network = self._fit(state, rest, self.phase(f"fold{k}", key, folder, fabric), fabric)
                 metric = self._evaluate(network, state.samples.subset(held_out), fabric, f"evaluate part {k + 1}")
-                write_atomically(file, as_json(metric.matrix.tolist()))
-                if self.folds == 0:
+                if self.folds == 0:  # the model that is evaluated is the one to ask with
                     save_tensors(folder / "model.pt", network.state_dict())
+                write_atomically(file, as_json(metric.matrix.tolist()))
             part = self.task.metric(len(names))
             part.matrix = torch.tensor(json.loads(file.read_text(encoding="utf-8")))
             total.matrix += part.matrix
             score = part.summary(names)[self.task.metric_name]
             scores += [] if score is None else [score]
         if not (folder / "model.pt").exists():
-            network = self._fit(state, trained, self.phase("train", key, folder, fabric), fabric)
+            network = self._fit(state, list(state.labeled), self.phase("train", key, folder, fabric), fabric)
             save_tensors(folder / "model.pt", network.state_dict())
         if state.test is not None:
             network = self._new_network(fabric)
@@ -336,17 +334,13 @@ def _names(file: Path, where: dict[str, int]) -> list[int]:
     """Return the images that a text file names, by id or file name; none where there is no file."""
     if not file.exists():
         return []
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as UTF-8 text ({error})") from None
     found: dict[int, None] = {}
     unknown = []
-    for line in lines:
+    for line in read_lines(file):
         index = where.get(line, where.get(line.rpartition(".")[0]))
         if index is not None:
             found[index] = None
-        elif line and not line.startswith("#"):
+        elif not line.startswith("#"):
             unknown.append(line)
     if unknown:
         hint = nearest(unknown[0], list(where)) if len(where) < 20_000 else ""

@@ -25,9 +25,10 @@ from seg_al.data.views import to_input
 from seg_al.extrapolation import Forecast, extrapolate
 from seg_al.guards import Guards, Skipped
 from seg_al.own_pool import Fitted, OwnPool, State, locked, read_history
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.query_sheet import write_sheet
 from seg_al.round import Round
-from seg_al.run_directory import as_json, write_atomically
+from seg_al.run_directory import as_json
 from seg_al.strategies.base import ScoreStrategy, Strategy
 from seg_al.strategies.features import FrozenFeatures
 from seg_al.strategies.random import Random

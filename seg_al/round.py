@@ -21,6 +21,8 @@ from seg_al.reporting.progress import Progress
 from seg_al.streams import generator
 from seg_al.tasks.base import Task
 
+__all__ = ["ImageView", "Round"]  # what a strategy may name: it gets its images from here, not from data sets
+
 
 @dataclass
 class Round:

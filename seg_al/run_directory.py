@@ -21,6 +21,7 @@ import filelock
 import torch
 
 from seg_al.config import Component, UserError, save, source
+from seg_al.reporting.files import write_atomically
 
 
 class RunDirectory:
@@ -149,16 +150,6 @@ class RunDirectory:
         """Write a file atomically; rank 0 alone."""
         if self.writes:
             write_atomically(self.path / name, content)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` so that a kill at any moment leaves either the old file or the whole new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def as_json(value: Any) -> str:

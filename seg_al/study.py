@@ -12,10 +12,11 @@ from seg_al.config import Component, UserError
 from seg_al.experiment import Experiment
 from seg_al.oracle import for_each
 from seg_al.pool import RandomInitial
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.indices import write_indices
 from seg_al.reporting.queried import class_counts
 from seg_al.reporting.runs import FIRST, FULL
-from seg_al.run_directory import RunDirectory, as_json, write_atomically
+from seg_al.run_directory import RunDirectory, as_json
 from seg_al.strategies.base import Strategy
 from seg_al.strategies.random import Random
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -145,20 +143,3 @@ class Processes:
         for process in list(self.running):
             with suppress(OSError):
                 process.terminate()
-
-
-def time_saved(study: Study) -> tuple[float, float]:
-    """Return the seconds that sharing first rounds has saved, and the seconds those rounds took."""
-    saved = spent = 0.0
-    for seed in study.seeds:
-        metrics = _metrics(study, Key(FIRST, seed))
-        if metrics:
-            once = sum(metrics["seconds"][part] or 0.0 for part in ("train", "evaluate"))
-            users = sum(_metrics(study, Key(name, seed)) is not None for name in study.strategies)
-            spent, saved = spent + once, saved + once * max(0, users - 1)
-    return saved, spent
-
-
-def _metrics(study: Study, key: Key) -> dict | None:
-    file: Path = study.experiment(key).directory / "rounds" / "00" / "metrics.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

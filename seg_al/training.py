@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 from lightning_fabric import Fabric
@@ -167,6 +169,18 @@ def fit(
         network.load_state_dict(best.weights)
     synchronize(network, fabric)
     return network.eval().requires_grad_(False)
+
+
+def member_name(k: int, bootstrap: bool) -> str:
+    """Return the name of a committee member's training, see `Round.train_member`."""
+    return f"{'bootstrap' if bootstrap else 'member'}{k}"
+
+
+def member_samples(labeled: Sequence[int], bootstrap: bool, phase: Phase) -> list[int]:
+    """Return the samples that a committee member is trained on: all, or as many, drawn with replacement."""
+    if not bootstrap:
+        return list(labeled)
+    return np.asarray(labeled)[phase.rng("bootstrap").integers(0, len(labeled), len(labeled))].tolist()
 
 
 @torch.no_grad()

@@ -57,6 +57,20 @@ def _has_masks(file: Path) -> bool:
         return any(name.startswith("SegmentationClass/") for name in archive.namelist())
 
 
+_RNG = np.random.default_rng(0)
+MASKS: dict[str, np.ndarray | None] = {
+    "partial": _RNG.choice(np.array([0, 1, 2, 254, 255], np.uint8), (7, 9)),
+    "all void": np.full((4, 5), 255, np.uint8),
+    "one class": np.full((4, 5), 1, np.uint8),
+    "night/ä ö": np.full((2, 2), 2, np.uint8),
+    "night/deep/日本 x.y": np.array([[0, 1], [2, 255]], np.uint8),
+    "wide": _RNG.integers(0, 3, (3, 4000), np.uint8),
+    "tall": _RNG.integers(0, 3, (4000, 3), np.uint8),
+    "pixel": np.array([[2]], np.uint8),
+}
+"""Masks of three classes by id."""
+
+
 def masks_of_all_kinds() -> dict[str, tuple[np.ndarray, int]]:
     """Return masks by id, each with its number of classes."""
     rng = np.random.default_rng(0)

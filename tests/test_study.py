@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -14,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from background import kill_when, start
 from conftest import ROOT, Tool
 from tiny import Squares, TinyScenes, tiny_experiment
 
 from seg_al import VAAL, Entropy, Random, RandomInitial, Study, Train, UserError, load
 from seg_al.config import save, source
 from seg_al.data.base import Split
+from seg_al.reporting.run_analysis import seconds_saved
+from seg_al.reporting.runs import read_runs
 from seg_al.study import Key
-from seg_al.study_runner import chosen, run_all, time_saved
+from seg_al.study_runner import chosen, run_all
 
 CONFIG = """
     from pathlib import Path
@@ -86,7 +87,8 @@ def test_a_taken_over_round_is_in_the_curve_and_in_tensorboard(tmp_path: Path) -
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("test/mIoU")] == [4, 7, 10]
     assert (run / "curve.csv").read_text().count("\n") == 4
-    saved, spent = time_saved(study)
+    study.describe()
+    saved, spent = seconds_saved(read_runs([study.directory]))
     assert saved > 0 and saved == pytest.approx(spent)  # two strategies: one training of two is saved
 
 
@@ -241,17 +243,9 @@ def test_the_pools_classes_are_counted_once(tmp_path: Path) -> None:
     assert (study.directory / "pool.json").read_text() == "{}"
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "tools" / "run_study.py"), "mine.py", *arguments]
-
-
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     (folder / "mine.py").write_text(textwrap.dedent(CONFIG), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    return start("run_study.py", folder, "mine.py", *arguments)
 
 
 def test_a_killed_study_goes_on_to_the_same_results(tmp_path: Path) -> None:
@@ -259,12 +253,7 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path: Path) -> None:
     whole, killed = small(tmp_path / "whole"), small(tmp_path / "killed" / "runs")
     run_here(whole)
     study = started(tmp_path / "killed", "--workers", "2")
-    deadline = time.monotonic() + 300
-    while not list(killed.directory.glob("entropy/seed*/rounds/01")) and time.monotonic() < deadline:
-        assert study.poll() is None, study.communicate()
-        time.sleep(0.05)
-    os.killpg(study.pid, signal.SIGKILL)
-    study.communicate()
+    kill_when(study, lambda: list(killed.directory.glob("entropy/seed*/rounds/01")))
     again = started(tmp_path / "killed", "--workers", "2", "--full", "--seeds", "0", "1")
     said, errors = again.communicate(timeout=600)
     assert again.returncode == 0, errors

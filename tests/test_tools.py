@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -14,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, Done, Tool
+from background import start
+from conftest import Done, Tool
 
 CONFIG = """
     from seg_al import Entropy, Experiment, FolderSegmentation, Train
@@ -179,20 +177,6 @@ KILLED = """
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "train_al.py"), "mine.py", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a job in the background of a script ignores Ctrl-C, and its children would too
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
 def outcome(run: Path) -> dict[str, object]:
     found: dict[str, object] = {str(f.relative_to(run)): f.read_text() for f in sorted(run.glob("rounds/*/query.csv"))}
     with open(run / "curve.csv") as lines:
@@ -202,10 +186,10 @@ def outcome(run: Path) -> dict[str, object]:
 
 def test_kill_9_and_the_same_command_again(tmp_path: Path) -> None:
     write_config(tmp_path, KILLED)
-    assert start(tmp_path, "--machine.output", "whole").wait() == 0
+    assert start("train_al.py", tmp_path, "mine.py", "--machine.output", "whole").wait() == 0
     run = tmp_path / "runs" / "killed" / "seed0"
     for delay in (0.05, 0.4, 0.8):  # seconds after the run directory appears
-        process = start(tmp_path)
+        process = start("train_al.py", tmp_path, "mine.py")
         state = run / "state.json"
         before = state.read_text() if state.exists() else None
         while process.poll() is None and (not state.exists() or state.read_text() == before):
@@ -213,18 +197,18 @@ def test_kill_9_and_the_same_command_again(tmp_path: Path) -> None:
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    process = start(tmp_path)
+    process = start("train_al.py", tmp_path, "mine.py")
     assert process.wait() == 0, process.stderr.read() if process.stderr else ""
     assert outcome(run) == outcome(tmp_path / "whole" / "killed" / "seed0")
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     write_config(tmp_path, KILLED)
-    process = start(tmp_path, "--train.epochs", "1000000")
+    process = start("train_al.py", tmp_path, "mine.py", "--train.epochs", "1000000")
     while not (tmp_path / "runs" / "killed" / "seed0" / "state.json").exists():
         time.sleep(0.05)
     time.sleep(0.5)
-    second = start(tmp_path, "--train.epochs", "1000000")
+    second = start("train_al.py", tmp_path, "mine.py", "--train.epochs", "1000000")
     assert "another process is working on this run" in second.communicate()[1] and second.returncode == 2
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]

@@ -10,8 +10,10 @@ import sys
 
 from seg_al.config import UserError, load, run_tool
 from seg_al.reporting.report import write_report
+from seg_al.reporting.run_analysis import seconds_saved
+from seg_al.reporting.runs import read_runs
 from seg_al.study import Study
-from seg_al.study_runner import Processes, chosen, run_all, time_saved
+from seg_al.study_runner import Processes, chosen, run_all
 
 
 def main() -> int:
@@ -45,7 +47,7 @@ def main() -> int:
         failed = run_all(study, keys, arguments.workers, processes)
     finally:
         processes.stop()
-    saved, spent = time_saved(study)
+    saved, spent = seconds_saved(read_runs([study.directory]))
     print(f"first rounds took {spent:.0f} s and were shared by all strategies, which saved {saved:.0f} s")
     for key, problem in failed.items():
         print(f"failed: {key}: {problem}", file=sys.stderr)

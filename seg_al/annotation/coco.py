@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 import shutil
 import unicodedata
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from seg_al.annotation.base import UNTOUCHED, VOID, Annotated, AnnotationFormat, ToAnnotate
-from seg_al.annotation.masks import VOID_COLOR, Files, check_count, suggested
-from seg_al.config import UserError, nearest
+from seg_al.annotation.json_files import json_values, one_line
+from seg_al.annotation.labels import VOID_COLOR, check_names, suggested, train_id
+from seg_al.config import UserError
 from seg_al.data.base import IGNORE
 
 
@@ -116,76 +115,6 @@ class Coco(AnnotationFormat):
                 raise UserError(f"{file}: annotations of an image {next(iter(regions))!r}, which is not in the file")
 
 
-def check_names(class_names: Sequence[str]) -> None:
-    """Raise UserError where classes cannot be labels beside `VOID`: too many, or names not distinct."""
-    check_count(class_names)
-    if VOID in class_names:
-        raise UserError(f"the class {VOID!r} has the name of the label for pixels that count for nothing; rename it")
-    if len(set(class_names)) < len(class_names) or not all(name.strip() for name in class_names):
-        raise UserError("class names have to be distinct and not empty, to be labels of an annotation tool")
-
-
-def train_id(label: str, class_names: Sequence[str], where: str) -> int:
-    """Return what `label` is in a mask, its class's train id or 255; UserError naming the nearest one otherwise."""
-    if label == VOID:
-        return IGNORE
-    if label not in class_names:
-        raise UserError(f"{where}: label {label!r} is no class{nearest(label, [*class_names, VOID])}")
-    return class_names.index(label)
-
-
-def json_values(source: Path) -> Iterator[tuple[str, Any]]:
-    """Yield what JSON files hold, with their names; of a file that is a list, its elements one after the other.
-
-    A list is never in memory as a whole: parsed, tasks with masks take eight times the bytes of their file.
-
-    Args:
-        source: a file, a folder or a zip; of the latter two, every file named *.json.
-
-    Raises:
-        UserError: no such file, none in it, or a damaged one.
-    """
-    if source.is_file() and not zipfile.is_zipfile(source):
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise UserError(f"{source}: cannot be read ({error.strerror}); copy it or export it again") from None
-        yield from _parsed(data, str(source))
-        return
-    with Files(source) as files:
-        names = [name for name in files.names if name.lower().endswith(".json")]
-        if not names:
-            raise UserError(
-                f"{source}: holds no JSON file; give the file, folder or zip that the annotation tool wrote"
-            )
-        for name in names:
-            yield from _parsed(files.read(name), files.where(name))
-
-
-def _parsed(data: bytes, where: str) -> Iterator[tuple[str, Any]]:
-    try:
-        for value in _values(data.decode("utf-8-sig").strip()):
-            yield where, value
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON, or damaged ({_line(error)}); export it again") from None
-
-
-def _values(text: str) -> Iterator[Any]:
-    if not text.startswith("["):
-        yield json.loads(text)
-        return
-    decoder, between, at = json.JSONDecoder(), re.compile(r"[\s,]*"), 1
-    while not text.startswith("]", at := between.match(text, at).end()):  # type: ignore[union-attr]  # it always matches
-        value, at = decoder.raw_decode(text, at)
-        yield value
-    if text[at:] != "]":
-        raise ValueError(f"text after its end: char {at + 1}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _pycocotools() -> ModuleType:
     try:
         from pycocotools import mask
@@ -240,7 +169,7 @@ def _region(annotation: dict[str, Any], size: tuple[int, int], coco_mask: Module
         parts = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], height, width)
         return coco_mask.decode(coco_mask.merge(parts)).astype(bool)
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{where}: a damaged segmentation ({_line(error)}); export again") from None
+        raise UserError(f"{where}: a damaged segmentation ({one_line(error)}); export again") from None
 
 
 def _counts(text: str) -> list[int]:

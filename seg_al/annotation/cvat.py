@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seg_al.annotation.archive import Files
 from seg_al.annotation.base import UNTOUCHED, VOID, Annotated, AnnotationFormat, ToAnnotate
-from seg_al.annotation.masks import VOID_COLOR, Files, check_count, png, suggested
+from seg_al.annotation.labels import VOID_COLOR, check_void, suggested
+from seg_al.annotation.masks import png
 from seg_al.config import UserError
 from seg_al.data.base import IGNORE
 from seg_al.data.files import some
+from seg_al.data.folder import voc_color
 from seg_al.data.images import decode_image
 
 Color = tuple[int, int, int]
@@ -155,7 +158,7 @@ def _pack_suggestions(
     packed.writestr(f"{_LISTS}default.txt", "".join(f"{image.id}\n" for image in images))
     objects = np.arange(256, dtype=np.uint8) + np.uint8(1)  # an object a class; object 0 is nothing
     objects[UNTOUCHED], objects[IGNORE] = 0, 255
-    object_colors = _voc_colors(256)[objects]
+    object_colors = np.array([voc_color(i) for i in range(256)], np.uint8)[objects]
     for image in images:
         if image.suggestion is not None:
             mask = suggested(image)
@@ -169,7 +172,7 @@ def _label_colors(class_names: Sequence[str], palette: np.ndarray) -> tuple[np.n
     table = np.zeros((256, 3), np.uint8)
     taken = {_BLACK}
     changed = []
-    free = (color for color in map(tuple, _voc_colors(1024).tolist()) if color not in taken and color not in given)
+    free = (color for color in map(voc_color, range(1024)) if color not in taken and color not in given)
     for i, name in enumerate(class_names):
         color = given[i]
         if color in taken and not (name == BACKGROUND and color == _BLACK):
@@ -240,9 +243,7 @@ def _parse(files: Files, name: str) -> dict[str, Color]:
 
 
 def _check_names(class_names: Sequence[str]) -> None:
-    check_count(class_names)
-    if VOID in class_names:
-        raise UserError(f"the class {VOID!r} has the name of the label for pixels that count for nothing; rename it")
+    check_void(class_names)
     wrong = [name for name in class_names if not name or name != name.strip() or name[0] == "#" or _breaks(name, ":")]
     if wrong:
         raise UserError(
@@ -271,16 +272,6 @@ def _nearest(label: str, class_names: Sequence[str]) -> str:
         return difflib.SequenceMatcher(None, name.lower(), label.lower()).ratio()
 
     return max(class_names, key=likeness)
-
-
-def _voc_colors(count: int) -> np.ndarray:
-    """Return PASCAL VOC's colours, (count, 3) uint8: bits 0, 1, 2 of an index are the top bits of R, G, B, and so on.
-
-    From 256 on they repeat those before with the lowest bits set differently.
-    """
-    index = np.arange(count)[:, None] >> np.arange(0, 24, 3)
-    bits = index[:, :, None] >> np.arange(3) & 1
-    return (bits << np.arange(7, -1, -1)[:, None]).sum(1).astype(np.uint8)
 
 
 def _code(color: Color) -> int:

@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from seg_al.annotation.base import UNTOUCHED, VOID, Annotated, AnnotationFormat, ToAnnotate
-from seg_al.annotation.coco import check_names, json_values, train_id
-from seg_al.annotation.masks import VOID_COLOR, suggested
+from seg_al.annotation.json_files import json_values
+from seg_al.annotation.labels import VOID_COLOR, check_names, suggested, train_id
 from seg_al.config import UserError
 from seg_al.data.base import IGNORE
 

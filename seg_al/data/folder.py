@@ -125,7 +125,7 @@ class FolderSegmentation(SegmentationDataset):
         path = _beside(root, self.classes or "classes.txt")
         if self.classes is None and not path.is_file():
             raise UserError(f"{path}: no such file; write one class name a line, or set classes=(...)")
-        names = tuple(_lines(path))
+        names = tuple(read_lines(path))
         _check_names(names, str(path))
         return names
 
@@ -134,7 +134,7 @@ class FolderSegmentation(SegmentationDataset):
         """The `colors` given, or the colours of PASCAL VOC (its black left out), (C, 3) uint8 RGB."""
         if self.colors is not None:
             return np.array(self.colors, dtype=np.uint8)
-        return np.array([_voc_color(i + 1) for i in range(len(self.class_names))], dtype=np.uint8)
+        return np.array([voc_color(i + 1) for i in range(len(self.class_names))], dtype=np.uint8)
 
     def samples(self, split: Split) -> FileSamples:
         """List one split, sorted by id, or in the order of its list."""
@@ -206,7 +206,7 @@ class FolderSegmentation(SegmentationDataset):
         masks = scan_masks(source.masks, aside, self.mask_ending, unlabeled_ok=True)
         chosen: dict[str, Path] = {}
         labels: dict[str, Path] = {}
-        for line in _lines(source.listing):
+        for line in read_lines(source.listing):
             image, mask = self._entry(line, images, (source.images, root))
             if image is None:
                 problems.add("lines that name no image; restore it or remove the line", repr(line))
@@ -285,7 +285,7 @@ def _beside(root: Path, name: str) -> Path:
     return below if below.exists() or not Path(name).exists() else Path(name)
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file that hold anything."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark before the first line
@@ -303,7 +303,7 @@ def _check_names(names: tuple[str, ...], where: str) -> None:
         raise UserError(f"{where}: {some(twice)} named more than once; give each class a name of its own")
 
 
-def _voc_color(index: int) -> Color:
+def voc_color(index: int) -> Color:
     """Return PASCAL VOC's colour of a class: bits 0, 1, 2 of the index are the top bits of R, G, B, and so on."""
     red, green, blue = (sum((index >> 3 * i + channel & 1) << 7 - i for i in range(8)) for channel in range(3))
     return red, green, blue

@@ -68,6 +68,11 @@ class ImageView(TorchDataset):
         return ImageView(self._read, self._all_ids, indices, self.size, self._flip, self._center_crop)
 
 
+def evaluation_images(dataset: Any, samples: Samples, indices: Sequence[int] | np.ndarray) -> ImageView:
+    """Return images of a data set's samples alone, under its evaluation transform."""
+    return ImageView(samples.image, samples.ids, indices, dataset.input_size, center_crop=dataset.center_crop)
+
+
 class LabeledView(TorchDataset):
     """Labeled samples under the training transform: draws of image (3, H, W) uint8 and target int64.
 

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from seg_al.config import UserError
-from seg_al.reporting.files import replace_file
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.styles import literal, styles_of
 
 SECONDS = ("train", "acquisition", "score", "select")
@@ -69,7 +69,7 @@ def write_curve(run_dir: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
     writer.writeheader()
     for row in rows:
         writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
-    return replace_file(Path(run_dir) / "curve.csv", text.getvalue().encode())
+    return write_atomically(Path(run_dir) / "curve.csv", text.getvalue())
 
 
 def read_curve(path: Path | str) -> pd.DataFrame:
@@ -232,7 +232,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure as PNG at 150 dpi, atomically."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=150)
-    return replace_file(Path(path), data.getvalue())
+    return write_atomically(Path(path), data.getvalue())
 
 
 def markdown_table(runs: Mapping[str, Sequence[Path | str]]) -> str:

@@ -19,7 +19,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from seg_al.reporting.files import replace_file
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.styles import literal, styles_of
 
 WIDTH = 3.5
@@ -75,7 +75,7 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
         ):
             data = io.BytesIO()
             figure.savefig(data, format=kind, **extra)
-            path = replace_file(folder / f"{name}.{kind}", data.getvalue())
+            path = write_atomically(folder / f"{name}.{kind}", data.getvalue())
     return path
 
 

@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes) -> Path:
-    """Write a file so that a reader, or a crash, finds the old or the new one and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Replace `path` so that a kill at any moment leaves either the old file or the whole new one; return it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # two processes may write the same report
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
     return path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from seg_al.config import UserError
+from seg_al.reporting.files import write_atomically
 
 COLUMNS = ("round", "rank", "id", "score")
 
@@ -25,10 +26,9 @@ def write_indices(run: Path, file: Path) -> None:
             _, *picks = csv.reader(table)
         rows += [(str(int(query.parent.name) + 1), *pick) for pick in picks]
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with open(temporary, "w", newline="", encoding="utf-8") as table:
-        csv.writer(table, lineterminator="\n").writerows(rows)
-    os.replace(temporary, file)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(file, text.getvalue())
 
 
 def read_indices(path: str | Path) -> list[tuple[int, str, float]]:

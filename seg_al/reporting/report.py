@@ -8,7 +8,7 @@ from pathlib import Path
 from seg_al.config import UserError
 from seg_al.reporting.analysis import find_random
 from seg_al.reporting.figures import save
-from seg_al.reporting.files import replace_file
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.indices import write_indices
 from seg_al.reporting.page import Section, write_page
 from seg_al.reporting.runs import read_runs
@@ -62,7 +62,7 @@ def write_report(
     for run in (*runs.runs, *runs.full):
         name = run.strategy.replace("/", "_")
         write_indices(run.path, out / "indices" / f"{name}_seed{run.seed}.csv")
-    replace_file(out / "report.md", as_markdown(title, parts).encode())
+    write_atomically(out / "report.md", as_markdown(title, parts))
     write_page(out / "report.html", title, sections, runs)
     return out
 

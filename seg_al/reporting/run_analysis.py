@@ -9,11 +9,7 @@ import numpy as np
 import pandas as pd
 
 from seg_al.reporting.analysis import bands
-from seg_al.reporting.curves import SECONDS
-from seg_al.reporting.runs import Round, Runs
-
-PHASES = (*SECONDS, "evaluate")
-"""Phases of a round, in order."""
+from seg_al.reporting.runs import PHASES, Round, Runs
 
 
 def time_table(runs: Runs) -> pd.DataFrame:

@@ -15,6 +15,9 @@ import numpy as np
 from seg_al.config import UserError
 from seg_al.reporting.curves import SECONDS
 
+PHASES = (*SECONDS, "evaluate")
+"""Phases of a round, in order."""
+
 FIRST, FULL = "first_round", "full"
 """Names of a study's runs that belong to no strategy: the first round that all share, and the whole pool labeled."""
 
@@ -292,7 +295,7 @@ def _read_round(folder: Path, values: Mapping[str, Any], metric: str) -> Round:
         fraction=float(values["fraction"]),
         score=_number(values["test"][metric]),
         classes={name: _number(value) for name, value in classes.items()},
-        seconds={part: _number(seconds.get(part)) for part in (*SECONDS, "evaluate")},
+        seconds={part: _number(seconds.get(part)) for part in PHASES},
         diagnostics=values.get("diagnostics") or {},
         query=query,
     )

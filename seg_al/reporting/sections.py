@@ -33,8 +33,8 @@ from seg_al.reporting.query_analysis import (
     reference_of,
     representation,
 )
-from seg_al.reporting.run_analysis import PHASES, diagnostics_table, problem_table, seconds_saved, time_table
-from seg_al.reporting.runs import Runs
+from seg_al.reporting.run_analysis import diagnostics_table, problem_table, seconds_saved, time_table
+from seg_al.reporting.runs import PHASES, Runs
 from seg_al.reporting.tables import MISSING, Table, interval, number, p_value
 
 _VAAL = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from seg_al.reporting.files import replace_file
+from seg_al.reporting.files import write_atomically
 
 MISSING = "–"
 
@@ -61,8 +61,8 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     """Write ``<name>.csv`` (`data`) and ``<name>.tex`` (`shown`) into a folder; return their paths."""
     csv = table.data.to_csv(index=False, lineterminator="\n")
     return [
-        replace_file(folder / f"{table.name}.csv", csv.encode()),
-        replace_file(folder / f"{table.name}.tex", latex(table).encode()),
+        write_atomically(folder / f"{table.name}.csv", csv),
+        write_atomically(folder / f"{table.name}.tex", latex(table)),
     ]
 
 
@@ -96,7 +96,7 @@ def latex_text(text: str) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of text as Markdown: first column left, and others right where they hold any digit first."""
+    """Return a table of text as Markdown: columns without a number, and the first one, are left-aligned."""
 
     def row(cells: Iterable[object]) -> str:
         return "| " + " | ".join(escaped(str(cell)).replace("\n", " ").replace("|", r"\|") for cell in cells) + " |"

@@ -21,9 +21,8 @@ from seg_al.strategies.base import ScoreStrategy
 from seg_al.strategies.vaal_diagnostics import collapse, diagnose
 
 if TYPE_CHECKING:
-    from seg_al.data.views import ImageView
     from seg_al.phase import Phase
-    from seg_al.round import Round
+    from seg_al.round import ImageView, Round
 
 RECONSTRUCTED = 256
 """Images on which the reconstruction error is measured, so that diagnosing costs less than scoring."""

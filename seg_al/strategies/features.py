@@ -16,8 +16,7 @@ from seg_al.models.base import Normalize
 from seg_al.models.weights import LITE0_SCALING, load_into, load_lite0, load_state_dict
 
 if TYPE_CHECKING:
-    from seg_al.data.views import ImageView
-    from seg_al.round import Round
+    from seg_al.round import ImageView, Round
 
 LITE0 = "tf_efficientnet_lite0"
 

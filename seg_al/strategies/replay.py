@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seg_al.config import UserError
 from seg_al.reporting.indices import read_indices
-from seg_al.round import Round
 from seg_al.strategies.base import Selection, Strategy
+
+if TYPE_CHECKING:
+    from seg_al.round import Round
 
 
 class Replay(Strategy):

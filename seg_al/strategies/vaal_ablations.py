@@ -16,9 +16,8 @@ from seg_al.strategies.vaal import discriminator_loss, transductive_loss
 from seg_al.strategies.vaal_diagnostics import latent_space, separation, spread
 
 if TYPE_CHECKING:
-    from seg_al.data.views import ImageView
     from seg_al.phase import Phase
-    from seg_al.round import Round
+    from seg_al.round import ImageView, Round
 
 
 class DiscriminatorOnly(TwoPools):

@@ -17,7 +17,8 @@ from PIL import Image
 
 from seg_al.annotation import coco
 from seg_al.annotation.base import UNTOUCHED, Annotated, ToAnnotate
-from seg_al.annotation.coco import Coco, json_values
+from seg_al.annotation.coco import Coco
+from seg_al.annotation.json_files import json_values
 from seg_al.config import UserError
 
 pytest.importorskip("pycocotools")

@@ -8,6 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import annotators
 import numpy as np
 import pytest
 from annotators import assert_same, read_all
@@ -19,18 +20,7 @@ from seg_al.config import UserError
 
 CLASSES = ("road", "car, small", "Baum")
 PALETTE = np.array([(128, 64, 128), (0, 0, 142), (107, 142, 35)], np.uint8)
-RNG = np.random.default_rng(0)
-MASKS = {
-    "random": RNG.choice(np.array([0, 1, 2, 254, 255], np.uint8), (7, 9)),
-    "all void": np.full((4, 5), 255, np.uint8),
-    "one class": np.full((4, 5), 1, np.uint8),
-    "night/ä ö": np.full((2, 2), 2, np.uint8),
-    "night/deep/日本 x.y": np.array([[0, 1], [2, 255]], np.uint8),
-    "wide": RNG.integers(0, 3, (3, 4000), np.uint8),
-    "tall": RNG.integers(0, 3, (4000, 3), np.uint8),
-    "pixel": np.array([[2]], np.uint8),
-    "nobody": None,
-}
+MASKS = {**annotators.MASKS, "nobody": None}
 
 
 def to_annotate(folder: Path, masks: dict[str, np.ndarray | None]) -> list[ToAnnotate]:
@@ -95,8 +85,8 @@ def test_the_files_are_those_that_cvat_asks_for(tmp_path):
         names = set(archive.namelist())
         labelmap = archive.read("labelmap.txt").decode()
         listed = archive.read("ImageSets/Segmentation/default.txt").decode()
-        classes = np.array(Image.open(io.BytesIO(archive.read("SegmentationClass/random.png"))))
-        objects = np.array(Image.open(io.BytesIO(archive.read("SegmentationObject/random.png"))))
+        classes = np.array(Image.open(io.BytesIO(archive.read("SegmentationClass/partial.png"))))
+        objects = np.array(Image.open(io.BytesIO(archive.read("SegmentationObject/partial.png"))))
     assert labelmap == (
         "background:0,0,0::\nroad:128,64,128::\ncar, small:0,0,142::\nBaum:107,142,35::\nvoid:224,224,192::\n"
     )
@@ -105,7 +95,7 @@ def test_the_files_are_those_that_cvat_asks_for(tmp_path):
         "labelmap.txt",
         *(f"Segmentation{kind}/{id}.png" for kind in ("Class", "Object") for id, m in MASKS.items() if m is not None),
     }
-    mask = MASKS["random"]
+    mask = MASKS["partial"]
     assert classes[mask == 1].tolist() == [[0, 0, 142]] * int((mask == 1).sum())
     # Objects in PASCAL VOC's colours of 0 (none), 1, 2, 3 and 255.
     for value, color in {
