@@ -16,11 +16,12 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
     packages=find_packages(include=["seg_al", "seg_al.*"]),
-    package_data={"seg_al.reporting": ["page.html"]},
+    package_data={"seg_al": ["__init__.pyi"], "seg_al.reporting": ["page.html"]},
     python_requires=">=3.10",
     install_requires=[
         "albumentations>=2.0.8",
         "filelock>=3.12",
+        "lazy_loader>=0.4",
         "lightning-fabric>=2.4",
         "matplotlib>=3.8",
         "numpy>=1.26",
