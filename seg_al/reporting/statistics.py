@@ -15,8 +15,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from seg_al.config import UserError
-
 
 class Band(NamedTuple):
     """Mean over seeds and its confidence interval, (K,) each; `n` (K,) counts the seeds that a mean is over."""
@@ -36,43 +34,6 @@ class Difference(NamedTuple):
     t: float
     p: float
     n: int
-
-
-def paired_seeds(
-    curves: Mapping[str, Mapping[int, Mapping[int, float]]],
-) -> tuple[np.ndarray, list[int], dict[str, np.ndarray]]:
-    """Bring the curves of several strategies onto the same budgets and seeds.
-
-    Args:
-        curves: ``{strategy: {seed: {number of labeled images: score}}}``. A run may have ended early or not have
-            begun; a seed may be missing.
-
-    Returns:
-        Budgets (K,), seeds (S of them, those that any strategy has, in order), and scores (S, K) by strategy, NaN
-        where a round or a seed is missing.
-
-    Raises:
-        UserError: a run that was measured at other budgets than the longest one, of which it must be a beginning.
-        ValueError: no curve at all.
-    """
-    runs = [(name, seed, curve) for name, seeds in curves.items() for seed, curve in seeds.items()]
-    if not runs:
-        raise ValueError("a study needs at least one curve")
-    longest_name, longest_seed, longest = max(runs, key=lambda run: len(run[2]))
-    budgets = sorted(longest)
-    for name, seed, curve in runs:
-        own = sorted(curve)
-        if own != budgets[: len(own)]:
-            raise UserError(
-                f"{name}, seed {seed}, was measured at {', '.join(map(str, own))} labeled images but {longest_name}, "
-                f"seed {longest_seed}, at {', '.join(map(str, budgets))}: compare runs of the same budgets"
-            )
-    seeds = sorted({seed for _, seed, _ in runs})
-    scores = {
-        name: np.array([[own.get(seed, {}).get(budget, np.nan) for budget in budgets] for seed in seeds], dtype=float)
-        for name, own in curves.items()
-    }
-    return np.array(budgets), seeds, scores
 
 
 def check_curves(budgets: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:

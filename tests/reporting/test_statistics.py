@@ -9,14 +9,12 @@ from scipy import stats
 from scipy.integrate import trapezoid
 from statsmodels.stats.multitest import multipletests
 
-from seg_al.config import UserError
 from seg_al.reporting.statistics import (
     aubc,
     holm,
     jaccard,
     mean_band,
     paired_difference,
-    paired_seeds,
     penalty_matrix,
     sign_flip_p,
     smallest_p,
@@ -24,30 +22,6 @@ from seg_al.reporting.statistics import (
 
 pytestmark = pytest.mark.filterwarnings("error")  # such as numpy's on the mean of nothing
 NAN = math.nan
-
-
-def test_runs_are_brought_onto_the_same_seeds_and_budgets() -> None:
-    curves = {
-        "vaal": {2: {10: 0.3, 20: 0.4}, 0: {20: 0.2, 10: 0.1, 30: 0.25}},
-        "random": {0: {10: 0.5, 20: NAN, 30: 0.6}, 1: {}},
-    }
-    budgets, seeds, scores = paired_seeds(curves)
-    assert budgets.tolist() == [10, 20, 30] and seeds == [0, 1, 2]
-    np.testing.assert_array_equal(scores["vaal"], [[0.1, 0.2, 0.25], [NAN] * 3, [0.3, 0.4, NAN]])
-    np.testing.assert_array_equal(scores["random"], [[0.5, NAN, 0.6], [NAN] * 3, [NAN] * 3])
-
-
-@pytest.mark.parametrize("other", [{10: 0.1, 25: 0.2}, {20: 0.1}, {10: 0.1, 30: 0.2}])
-def test_runs_of_other_budgets_are_refused(other: dict[int, float]) -> None:
-    curves = {"random": {0: {10: 0.1, 20: 0.2, 30: 0.3}}, "vaal": {4: other}}
-    with pytest.raises(UserError, match=r"vaal, seed 4, .* but random, seed 0, at 10, 20, 30: compare") as error:
-        paired_seeds(curves)
-    assert "\n" not in str(error.value)
-
-
-def test_a_study_without_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        paired_seeds({"vaal": {}})
 
 
 def test_band_is_the_t_interval_of_the_seeds_present() -> None:
