@@ -18,6 +18,7 @@ import torch
 
 from seg_al.annotation.base import AnnotationFormat, ToAnnotate
 from seg_al.annotation.importing import Imported, import_masks
+from seg_al.annotation.masks import save_mask
 from seg_al.config import UserError, source
 from seg_al.data.files import FileSamples, find_root
 from seg_al.data.images import image_size
@@ -280,6 +281,7 @@ class _Making:
             if self.fitted is not None:
                 predicted = predict(pool, samples, self.fitted, pick.index, image.shape[:2])
                 laid = pool.task.with_label(image, predicted, pool.dataset.palette)
+                save_mask(new / "predictions" / f"{samples.ids[pick.index]}.png", predicted, pool.dataset.palette)
             shown.append((image, laid, f"{rank}  {samples.ids[pick.index]}\n{pick.why}"))
         title = f"{pool.directory.name}, query {self.number:03d}: {len(picks)} images"
         write_sheet(new, title, shown, pool.dataset.class_names, pool.dataset.palette)

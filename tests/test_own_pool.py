@@ -14,13 +14,14 @@ import torch
 from annotators import FORMATS
 from conftest import ROOT, Tool
 from own_folder import CLASSES, Folder
+from PIL import Image
 from tiny import parameters_equal
 
 from seg_al import VAAL, CoreSet, Entropy, FolderSegmentation, OwnPool, Random, Train, UserError, ask
 from seg_al.annotation.base import AnnotationFormat
 from seg_al.annotation.masks import PngMasks
 from seg_al.own_pool import read_history
-from seg_al.own_query import bring_in, export, queries
+from seg_al.own_query import bring_in, export, queries, to_annotate
 from seg_al.round import Round
 from seg_al.strategies.base import ScoreStrategy
 
@@ -100,6 +101,11 @@ def test_a_query_holds_what_a_person_needs(folder: Folder) -> None:
     for row in rows:
         assert Path(row["file"]).is_file()
         assert (query.path / "images" / f"{row['id']}.png").read_bytes() == Path(row["file"]).read_bytes()
+    pool, state = folder.pool(), folder.pool().scan()
+    model = pool.fit(state)
+    for item in to_annotate(pool, state, query, model):
+        prediction = np.asarray(Image.open(query.path / "predictions" / f"{item.id}.png"))
+        np.testing.assert_array_equal(prediction, item.suggestion())  # type: ignore[misc]
     page = (query.path / "query.html").read_text(encoding="utf-8")
     assert page.count('class="laid"') == 4 and all(name in page for name in query.ids)
     assert "http://" not in page and "https://" not in page and query._repr_html_() == page
@@ -335,8 +341,6 @@ def test_suggestions_are_the_models_predictions(folder: Folder) -> None:
         expected = torch.nn.functional.interpolate(logits, (24, 30), mode="bilinear").argmax(1)[0].numpy()
         written = cv2.imdecode(np.fromfile(query.path / "export" / "masks" / f"{name}.png", np.uint8), -1)
         if written.ndim == 3:  # OpenCV shows the palette's colours
-            from PIL import Image
-
             written = np.asarray(Image.open(query.path / "export" / "masks" / f"{name}.png"))
         assert (written == expected).mean() > 0.97  # resampling twice, and once more
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import unicodedata
 import zipfile
@@ -15,7 +16,6 @@ from PIL import Image
 from seg_al.annotation.archive import Files
 from seg_al.annotation.base import UNTOUCHED, VOID, Annotated, AnnotationFormat, ToAnnotate
 from seg_al.annotation.labels import VOID_COLOR, check_void, suggested
-from seg_al.annotation.masks import png
 from seg_al.config import UserError
 from seg_al.data.base import IGNORE
 from seg_al.data.files import some
@@ -162,8 +162,8 @@ def _pack_suggestions(
     for image in images:
         if image.suggestion is not None:
             mask = suggested(image)
-            packed.writestr(f"{_CLASSES}{image.id}.png", png(Image.fromarray(colors[mask])))
-            packed.writestr(f"{_OBJECTS}{image.id}.png", png(Image.fromarray(object_colors[mask])))
+            packed.writestr(f"{_CLASSES}{image.id}.png", _png(Image.fromarray(colors[mask])))
+            packed.writestr(f"{_OBJECTS}{image.id}.png", _png(Image.fromarray(object_colors[mask])))
 
 
 def _label_colors(class_names: Sequence[str], palette: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -272,6 +272,13 @@ def _nearest(label: str, class_names: Sequence[str]) -> str:
         return difflib.SequenceMatcher(None, name.lower(), label.lower()).ratio()
 
     return max(class_names, key=likeness)
+
+
+def _png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _code(color: Color) -> int:

@@ -38,17 +38,13 @@ class PngMasks(AnnotationFormat):
             UserError: more than 254 classes; before anything is written.
         """
         check_count(class_names)
-        colors = np.zeros((256, 3), np.uint8)
-        colors[: len(class_names)], colors[IGNORE] = palette, VOID_COLOR
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         for image in images:
             copy = folder / "images" / f"{image.id}{image.image.suffix}"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(image.image, copy)
             if image.suggestion is not None:
-                mask = folder / "masks" / f"{image.id}.png"
-                mask.parent.mkdir(parents=True, exist_ok=True)
-                mask.write_bytes(indexed_png(suggested(image), colors))
+                save_mask(folder / "masks" / f"{image.id}.png", suggested(image), palette)
         return [
             f"{folder / 'images'}: the images to annotate",
             f"{folder / 'masks'}: a mask for each, of the image's name and size: an 8-bit PNG, indexed or gray, whose "
@@ -82,18 +78,14 @@ class PngMasks(AnnotationFormat):
                         yield Annotated(id, None, files.where(name))
 
 
-def indexed_png(mask: np.ndarray, colors: np.ndarray) -> bytes:
-    """Return an 8-bit indexed PNG: indices (H, W) uint8, and their colours (256, 3) uint8."""
+def save_mask(file: Path, mask: np.ndarray, palette: np.ndarray) -> None:
+    """Write train ids (H, W) uint8 as an indexed PNG in the colours (C, 3) uint8 of classes; its folder may be new."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)], colors[IGNORE] = palette, VOID_COLOR
     picture = Image.fromarray(mask)
     picture.putpalette(colors.tobytes())
-    return png(picture)
-
-
-def png(picture: Image.Image) -> bytes:
-    """Return a picture as PNG."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(file)
 
 
 def read_ids(data: bytes, where: str, class_names: Sequence[str]) -> np.ndarray:
