@@ -33,7 +33,6 @@ from seg_al.run_directory import as_json
 from seg_al.strategies.base import ScoreStrategy, Strategy
 from seg_al.strategies.features import FrozenFeatures
 from seg_al.strategies.random import Random
-from seg_al.strategies.typiclust import TypiClust
 from seg_al.streams import generator
 
 OVERSAMPLE = 4
@@ -304,6 +303,8 @@ def cold_start(pool: OwnPool) -> tuple[Strategy, str]:
         features.build()
     except UserError as error:
         return Random(), f" (no weights for frozen features: {error})"
+    from seg_al.strategies.typiclust import TypiClust  # only a cold start waits for scikit-learn to load
+
     return TypiClust(features=features), " on frozen features"
 
 
