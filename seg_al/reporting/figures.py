@@ -368,7 +368,7 @@ def plot_ratios(ratios: pd.DataFrame, strategies: Sequence[str], xlabel: str) ->
         axes.axvline(1, color="#222222", linewidth=0.8, zorder=1)
         axes.set_xscale("log", base=2)
         axes.set_xlim(low, high)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}×")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_yticks(range(len(names)), [literal(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)

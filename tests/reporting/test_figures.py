@@ -70,6 +70,7 @@ def draw_all(names: Sequence[str]) -> dict[str, Figure]:
     classes = pd.concat([table.assign(**{"class": panel}) for panel in panels])
     ratios = pd.DataFrame(np.linspace(0.6, 2.2, 11 * len(names)).reshape(11, -1), index=panels, columns=list(names))
     times = pd.DataFrame({"strategy": names, **{phase: range(len(names)) for phase in figures.PHASE_LOOKS}})
+    rare = ratios * np.geomspace(0.04, 1, 11)[:, None]
     costs = table.assign(seconds=table["labeled"] * 31.7)
     return {
         "curves": figures.plot_bands(table.assign(n=5), names, seeds, "test mIoU (%)", level=(0.7, "all labeled")),
@@ -78,6 +79,7 @@ def draw_all(names: Sequence[str]) -> dict[str, Figure]:
         "penalties": figures.plot_matrix(matrix(names), "share of budgets", totals=True),
         "intervals": figures.plot_intervals(table[table["labeled"] == 74], names, "AUBC − that of random (points)"),
         "ratios": figures.plot_ratios(ratios, names, "share of queried pixels / share in random's queries"),
+        "rare": figures.plot_ratios(rare, names, "share of queried pixels / share in the pool"),
         "times": figures.plot_times(times),
     }
 
