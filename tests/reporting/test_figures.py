@@ -57,6 +57,7 @@ def check_layout(figure: Figure) -> None:
         if turned % 90 == 0 and turned_too % 90 == 0:  # boxes of slanted text overlap where the text does not
             width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
             assert width <= 1 or height <= 1, f"{one!r} overlaps {two!r}"
+            assert width <= -2 or height < a.height / 2, f"no space between {one!r} and {two!r}"
 
 
 def matrix(names: Sequence[str] = NAMES) -> pd.DataFrame:
