@@ -56,6 +56,13 @@ class Component:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
 
+    def check_ready(self) -> None:
+        """Check that what this will need is at hand, such as files; called on all parts of a config before work begins.
+
+        Raises:
+            UserError: something is missing or damaged; one line.
+        """
+
 
 def _checked(init: Callable[..., None]) -> Callable[..., None]:
     """Wrap a dataclass's ``__init__`` so that a wrong name or type is a one-line UserError."""

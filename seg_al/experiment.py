@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from seg_al.config import Component, UserError
+from seg_al.config import Component, UserError, components
 from seg_al.data.base import Dataset, Samples, Split
 from seg_al.data.check import preflight
 from seg_al.data.views import EvaluationView, ImageView, LabeledView, evaluation_images, to_input
@@ -103,8 +103,11 @@ class Experiment(Component):
         state: Any = None  # rank 0 says what it is
         run = RunDirectory(self.directory, writes=fabric.is_global_zero, wait=wait)
         if run.writes:
-            # a run that goes on need not choose again, which may mean to read all labels of the pool
-            initial = [] if (run.path / "state.json").exists() else self._initial(samples["train"])
+            initial = []
+            if not (run.path / "state.json").exists():
+                self._check_ready()
+                # a run that goes on need not choose again, which may mean to read all labels of the pool
+                initial = self._initial(samples["train"])
             if first_round:
                 self._check_first(RunDirectory(first_round))
             report = preflight(self.dataset, progress=progress)
@@ -131,6 +134,12 @@ class Experiment(Component):
                 raise UserError(f"{type(self.dataset).__name__}: its {split} split is empty, but this run needs it")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; it must be 0 or above")
+
+    def _check_ready(self) -> None:
+        """Check that weights and other files are there: found missing later, they would cost the rounds before."""
+        self.model.build(len(self.dataset.class_names))
+        for part in components(self):
+            part.check_ready()
 
     def _check_first(self, run: RunDirectory) -> None:
         """Check that a run can be taken over as the first round."""

@@ -19,7 +19,7 @@ import torch
 from seg_al.annotation.base import AnnotationFormat, ToAnnotate
 from seg_al.annotation.importing import Imported, import_masks
 from seg_al.annotation.masks import save_mask
-from seg_al.config import UserError, source
+from seg_al.config import UserError, components, source
 from seg_al.data.files import FileSamples, find_root
 from seg_al.data.images import image_size
 from seg_al.data.views import to_input
@@ -99,6 +99,8 @@ def ask(pool: OwnPool, say: Callable[[str], None] = print) -> Query:
     state = pool.scan()
     every = len(state.samples)
     say(f"{every} images: {len(state.labeled)} labeled, {len(state.excluded)} excluded")
+    for part in components(pool):
+        part.check_ready()
     before = queries(pool)
     if before:
         say(progress_of(before[-1], state))

@@ -12,7 +12,20 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import Squares, TinyModel, TinyScenes, parameters_equal, tiny_experiment
 
-from seg_al import VAAL, Entropy, Experiment, FileInitial, Random, Train, UserError, load
+from seg_al import (
+    SMP,
+    VAAL,
+    Entropy,
+    Experiment,
+    FileInitial,
+    FrozenFeatures,
+    Random,
+    Replay,
+    Train,
+    TypiClust,
+    UserError,
+    load,
+)
 from seg_al.data.base import Split
 from seg_al.experiment import check_selection
 from seg_al.phase import Phase
@@ -321,3 +334,19 @@ def test_images_of_differing_sizes_and_crops(tmp_path: Path) -> None:
     for fit in ("resize", "crop"):
         run = tiny_experiment(tmp_path, name=fit, dataset=Mixed(size=(24, 40), fit=fit), strategy=Entropy()).run()
         assert len(list(run.glob("rounds/*/query.csv"))) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": SMP(encoder="resnet18", weights="gone.pt")},
+        {"strategy": TypiClust(features=FrozenFeatures(weights="gone.pt"))},
+        {"strategy": Replay(path="gone.csv")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_files_that_are_gone_are_missed_before_anything_is_written(tmp_path: Path, change: dict) -> None:
+    experiment = tiny_experiment(tmp_path, **change)
+    with pytest.raises(UserError, match="gone"):
+        experiment.run()
+    assert not experiment.directory.exists()

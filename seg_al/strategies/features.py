@@ -97,6 +97,10 @@ class FrozenFeatures(Features):
             network.to(round.fabric.device)
         return round.map(network, images)
 
+    def check_ready(self) -> None:
+        """Check that the weights can be read."""
+        self.build()
+
     def build(self) -> nn.Module:
         """Return the encoder, from images (B, 3, H, W) in [0, 1] to features (B, D); in eval mode and frozen."""
         with torch.random.fork_rng(devices=[]):  # its initial weights, soon replaced, draw from the global stream

@@ -25,6 +25,10 @@ class Replay(Strategy):
     path: str | Path
     """A file of ``indices/`` of a study, as ``indices/vaal_seed0.csv``: CSV with the columns round, rank, id, score."""
 
+    def check_ready(self) -> None:
+        """Check that the file can be read."""
+        read_indices(self.path)
+
     def select(self, round: Round, budget: int) -> Selection:
         """Return the next `budget` ids of the file.
 
