@@ -201,8 +201,9 @@ class SMP(Model):
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         training = network.training
         try:
-            logits = network.eval().forward_head(network.forward_features(torch.zeros(1, 3, 128, 128)))
-            gradients = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
+            with torch.enable_grad():  # who builds a network only to evaluate it may do so under no_grad
+                logits = network.eval().forward_head(network.forward_features(torch.zeros(1, 3, 128, 128)))
+                gradients = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise self._mismatch(error) from error
         network.train(training)

@@ -103,6 +103,12 @@ def test_odd_images_are_resampled_over_their_whole_extent_not_padded():
     torch.testing.assert_close(rows, torch.linspace(0, 1, 160), atol=0.01, rtol=0)
 
 
+def test_a_network_can_be_built_where_gradients_are_off():
+    with torch.no_grad():
+        network = SMP(encoder="resnet18").build(3)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
 @pytest.mark.parametrize(
     "arch, encoder, unused",
     [
