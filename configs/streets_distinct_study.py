@@ -13,6 +13,6 @@ config = replace(
     study,
     name="",
     base=replace(study.base, dataset=replace(study.base.dataset, run_length=1, test=200)),
-    strategies={name: study.strategies[name] for name in ("random", "entropy", "coreset", "vaal")},
+    strategies={name: study.strategies[name] for name in ("random", "entropy", "coreset", "vaal", "vaal_weak")},
     sequence="",
 )

@@ -12,6 +12,9 @@ from streets_random import config as streets
 
 from seg_al import VAAL, CoreSet, Entropy, Random, Streets, Study, TypiClust
 
+# Two adversaries: with the default λ2 = 1 they all but hide from D what is unlike the labeled images in so small a pool
+vaal = VAAL(latent=32, epochs=10, batch_size=16, size=(48, 64))
+
 config = Study(
     base=replace(
         streets,
@@ -25,7 +28,8 @@ config = Study(
         "random": Random(),
         "entropy": Entropy(),
         "coreset": CoreSet(),
-        "vaal": VAAL(latent=32, epochs=10, batch_size=16, size=(48, 64)),
+        "vaal": vaal,
+        "vaal_weak": replace(vaal, lambda_adversarial=0.01),
         "typiclust": TypiClust(),
     },
     seeds=(0, 1, 2, 3, 4, 5),
