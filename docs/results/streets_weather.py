@@ -17,7 +17,7 @@ from seg_al.data.streets import StreetSamples
 from seg_al.data.views import EvaluationView, to_input
 from seg_al.metrics import ConfusionMatrix
 from seg_al.reporting.runs import FIRST, FULL, read_run
-from seg_al.reporting.statistics import aubc, mean_band, paired_difference
+from seg_al.reporting.statistics import aubc, holm, mean_band, paired_difference
 from seg_al.reporting.tables import interval, markdown
 
 
@@ -81,17 +81,19 @@ def main(config: str) -> None:
         shares.append({"share of a query, at": name, **dict(zip(map(str, budgets), cells, strict=True))})
     print(markdown(pd.DataFrame(shares).drop(columns=str(budgets[-1]))))
     for column in judge.parts:
+        areas = {name: aubc(budgets, of(name, column)) for name in study.strategies}
+        beyond = {name: paired_difference(areas[name], areas["random"]) for name in areas if name != "random"}
+        p = dict(zip(beyond, holm([d.p for d in beyond.values()]), strict=True))
         lines = []
-        for name in study.strategies:
-            scores = of(name, column)
-            areas, theirs = aubc(budgets, scores), aubc(budgets, of("random", column))
-            d = paired_difference(areas, theirs)
-            band = mean_band(scores)
+        for name in areas:
+            band, area = mean_band(of(name, column)), mean_band(areas[name][:, None])
             cells = {str(b): interval(*x) for b, *x in zip(budgets, band.mean, band.low, band.high, strict=True)}
-            area = interval(*(v[0] for v in mean_band(areas[:, None])[:3]))
-            beyond = "–" if name == "random" else f"{interval(d.mean, d.low, d.high, sign=True)} (p {d.p:.3f})"
-            lines.append({f"{column} test frames": name, **cells, "AUBC": area, "− random": beyond})
+            line = {f"{column} test frames": name, **cells, "AUBC": interval(*(x[0] for x in area[:3]))}
+            d = beyond.get(name)
+            line["− random"] = interval(d.mean, d.low, d.high, sign=True) if d else "–"
+            lines.append({**line, "p (Holm)": f"{p[name]:.3f}" if d else "–"})
         print(markdown(pd.DataFrame(lines)))
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
