@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from pathlib import Path
@@ -54,4 +55,12 @@ class Machine(Component):
             fabric.launch()
         except (RuntimeError, ValueError) as error:
             raise UserError(f"machine.accelerator {self.accelerator!r}: {str(error).splitlines()[0]}") from None
+        if world > 1:
+            atexit.register(_leave)
         return fabric
+
+
+def _leave() -> None:
+    """Leave the process group: a gloo group that is still open at exit may abort the process, with its work done."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -77,6 +77,26 @@ def test_scoring_the_same_model_on_one_and_two_processes_selects_the_same_images
     assert outputs[0] == outputs[1] and outputs[0].count("32 [") == 2
 
 
+LEAVING = """
+    import atexit
+    import torch
+    from seg_al import Machine
+
+    atexit.register(lambda: print("open" if torch.distributed.is_initialized() else "left"))  # the last to be called
+    fabric = Machine(accelerator="cpu").fabric("32-true")
+    assert torch.distributed.is_initialized()
+"""
+
+
+def test_the_process_group_is_left_at_exit(tmp_path: Path) -> None:
+    # with an open one, gloo aborted every other pair of processes at their end
+    script = tmp_path / "leaving.py"
+    script.write_text(textwrap.dedent(LEAVING))
+    done = torchrun(tmp_path, 2, str(script))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("left") == 2 and "open" not in done.stdout
+
+
 def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(
         "from tiny import tiny_experiment\nfrom seg_al import Train\n"
