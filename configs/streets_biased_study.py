@@ -21,8 +21,7 @@ class FairWeather(InitialPool):
     """Number of samples."""
 
     def choose(self, dataset: Dataset, samples: Samples, seed: int) -> list[int]:
-        modes = [samples.mode(index) for index in range(len(samples))]
-        out = np.array([time == "night" or weather in ("snow", "fog") for time, weather in modes])
+        out = np.array([samples.rough(index) for index in range(len(samples))])
         return drawn_without(out, ["night", "snow", "fog"], self.size, seed)
 
 

@@ -12,7 +12,7 @@ from streets_random import config as streets
 
 from seg_al import VAAL, CoreSet, Entropy, Random, Streets, Study, TypiClust
 
-# Two adversaries: with the default λ2 = 1 they all but hide from D what is unlike the labeled images in so small a pool
+# λ2 = 1, the default, and a weak adversary: in so small a pool a strong one all but hides from D what D is to find
 vaal = VAAL(latent=32, epochs=10, batch_size=16, size=(48, 64))
 
 config = Study(

@@ -19,12 +19,12 @@ from seg_al.metrics import ConfusionMatrix
 from seg_al.reporting.runs import FIRST, FULL, read_run
 from seg_al.reporting.statistics import aubc, holm, mean_band, paired_difference
 from seg_al.reporting.tables import interval, markdown
+from seg_al.run_directory import load_tensors
 
 
 def rough(samples: StreetSamples) -> np.ndarray:
     """Return which frames are by night, in snow or in fog, (N,) bool."""
-    modes = [samples.mode(i) for i in range(len(samples))]
-    return np.array([time == "night" or weather in ("snow", "fog") for time, weather in modes])
+    return np.array([samples.rough(i) for i in range(len(samples))])
 
 
 class Judge:
@@ -35,12 +35,13 @@ class Judge:
         samples = self.dataset.samples("test")
         view = EvaluationView(self.dataset, samples)
         self.images, self.targets = map(torch.stack, zip(*(view[i] for i in range(len(view))), strict=True))
-        self.parts = {"rough": rough(samples), "fair": ~rough(samples)}
+        bad = rough(samples)
+        self.parts = {"rough": bad, "fair": ~bad}
 
     def miou(self, weights: Path) -> dict[str, float]:
         classes = len(self.dataset.class_names)
         network = self.base.model.build(classes)
-        network.load_state_dict(torch.load(weights, weights_only=True))
+        network.load_state_dict(load_tensors(weights))
         network.eval().requires_grad_(False)
         size = self.targets.shape[1:]
         batches = [self.base.task.predict(network, to_input(b, "cpu"), size) for b in self.images.split(50)]

@@ -150,6 +150,11 @@ class StreetSamples:
         hand = _hand(self._streets.scene_seed, self._split, self.run(index))
         return hand["time"], hand["weather"]
 
+    def rough(self, index: int) -> bool:
+        """Tell whether a frame is by night, in snow or in fog, which are rare."""
+        time, weather = self.mode(index)
+        return time == "night" or weather in ("snow", "fog")
+
     def _place(self, index: int) -> tuple[Scene, int]:
         scene = _scene(self._streets.scene_seed, self._split, self.run(index))
         return scene, range(len(self))[index] % self._streets.run_length
