@@ -127,10 +127,18 @@ def _readable(hint: Any) -> str:
     )
 
 
+LISTED = 30
+"""Options that a message names; what is longer nobody reads."""
+
+
 def nearest(name: str, options: Sequence[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or the list of options where none is near."""
+    """Return ``"; did you mean 'x'?"``, or where none is near the list of options, of a long one its start."""
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has: {', '.join(options) or 'none'}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    left_out = len(options) - LISTED if len(options) > LISTED + 1 else 0
+    listed = ", ".join(options[:LISTED] if left_out else options) or "none"
+    return f"; it has: {listed}" + (f" and {left_out} more" if left_out else "")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Any:
@@ -215,7 +223,7 @@ _imported: set[str] = set()  # names of the modules that config files brought in
 
 def _import_file(path: Path) -> types.ModuleType:
     if not path.is_file():
-        siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        siblings = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if siblings else ""
         raise UserError(f"{path}: {'is a directory' if path.is_dir() else 'no such config file'}{hint}")
     # Two folders may each hold a base.py: what an earlier config brought in must not answer for this one.

@@ -108,3 +108,28 @@ def test_without_steps_it_counts_alone(tool: Tool, tmp_path: Path) -> None:
 def test_another_strategy_has_the_task_models_parts(hours: ModuleType, tmp_path: Path) -> None:
     experiment = tiny_experiment(tmp_path, strategy=CoreSet())
     assert [part.name for part in hours.parts(experiment, hours.Machinery(None, 0))] == ["train", "evaluate"]
+
+
+UNSIZED = """
+from dataclasses import replace
+from tiny import TinyScenes, tiny_experiment
+config = replace(tiny_experiment("runs"), dataset=TinyScenes())
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "said"),
+    [
+        (CONFIG, ("--steps", "-1"), "--steps must be 0 or more, not -1"),
+        ("from seg_al import Random\nconfig = Random()", (), "mine.py: `config` is a Random, not an Experiment"),
+        (UNSIZED, (), "tiny: TinyScenes has images of differing sizes; give it a size=(height, width)"),
+    ],
+    ids=["steps", "no experiment", "no size"],
+)
+def test_bad_input_gets_one_line(
+    tool: Tool, tmp_path: Path, config: str, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "mine.py").write_text(config)
+    done = tool("benchmark_hours.py", "mine.py", *arguments)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {said}\n"

@@ -13,7 +13,7 @@ from tiny import TinyScenes, tiny_experiment
 
 import seg_al
 from seg_al import VAAL, Component, Experiment, Random, Train, UserError, load
-from seg_al.config import components, run_tool, save, source
+from seg_al.config import LISTED, components, nearest, run_tool, save, source
 
 
 class Leaf(Component):
@@ -229,3 +229,11 @@ def test_a_mistake_found_by_a_loading_process_is_one_line_too(capsys: pytest.Cap
         run_tool(lambda: list(torch.utils.data.DataLoader(_Unreadable(), num_workers=1)) and 0)
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: straße.jpg: cannot be read\n"
+
+
+def test_a_message_lists_the_start_of_many_options() -> None:
+    options = [f"option{index:02d}" for index in range(LISTED + 2)]
+    assert nearest("zzz", options) == f"; it has: {', '.join(options[:LISTED])} and 2 more"
+    assert nearest("zzz", options[:-1]) == f"; it has: {', '.join(options[:-1])}"  # one more is no longer than its name
+    assert nearest("option3", options[:4]) == "; did you mean 'option03'?"
+    assert nearest("zzz", []) == "; it has: none"

@@ -184,7 +184,7 @@ def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
     kind = type(dataset).__name__
     size = dataset.input_size or ((32, 32) if kind.startswith("CIFAR") else None)
     if size is None:
-        raise UserError(f"{experiment.name}: {kind}'s images have sizes of their own; give it --dataset.size")
+        raise UserError(f"{experiment.name}: {kind} has images of differing sizes; give it a size=(height, width)")
     if kind in SPLITS:
         pool, test, classes = SPLITS[kind]
     else:
@@ -236,18 +236,22 @@ def main(
         accelerator: where.
         precision: of all trainings and passes.
     """
+    if steps < 0:
+        raise UserError(f"--steps must be 0 or more, not {steps}")
     machinery = Machinery(Machine(accelerator=accelerator).fabric(precision), steps)
     device = machinery.fabric.device
     on_gpu = device.type == "cuda"
     where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     print(f"{where}, {precision}, PyTorch {torch.__version__}; {steps} steps of each")
-    print(f"{'run':16} {'part':8} {'input':>9} {'batch':>5} {'10^6 images':>11} {'GFLOP/image':>11} {'10^15 FLOP':>10} "
+    print(f"{'run':20} {'part':8} {'input':>9} {'batch':>5} {'10^6 images':>11} {'GFLOP/image':>11} {'10^15 FLOP':>10} "
           f"{'images/s':>8} {'TFLOP/s':>7} {'GiB':>5} {'hours':>8}")  # fmt: skip
     for path in configs or PAPER:
-        experiment: Experiment = load(path)
+        experiment = load(path)
+        if not isinstance(experiment, Experiment):
+            raise UserError(f"{path}: `config` is a {type(experiment).__name__}, not an Experiment")
         hours = 0.0
         for part in parts(replace(experiment, train=replace(experiment.train, precision=precision)), machinery):
-            row = (f"{experiment.name:16} {part.name:8} {part.size[0]:4}x{part.size[1]:<4} {part.batch:5} "
+            row = (f"{experiment.name:20} {part.name:8} {part.size[0]:4}x{part.size[1]:<4} {part.batch:5} "
                    f"{part.images / 1e6:11.3f} {part.operations / 1e9:11.2f} "
                    f"{part.images * part.operations / 1e15:10.2f}")  # fmt: skip
             if steps:
@@ -259,7 +263,7 @@ def main(
                 row += f" {rate:8.2f} {rate * part.operations / 1e12:7.3f} {peak} {part.images / rate / 3600:8.2f}"
             print(row, flush=True)
         if steps:
-            print(f"{experiment.name:16} all {hours:103.2f}")
+            print(f"{experiment.name:20} all {hours:103.2f}")
 
 
 if __name__ == "__main__":
