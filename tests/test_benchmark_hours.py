@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, Tool
+from conftest import Tool, imported
 from tiny import tiny_experiment
 
 from seg_al import VAAL, VGG, CoreSet, Segmentation, Train
@@ -22,14 +20,9 @@ from seg_al.strategies.adversarial import LatentDiscriminator
 
 
 @pytest.fixture(scope="module")
-def hours() -> Iterator[Any]:
-    spec = importlib.util.spec_from_file_location("benchmark_hours", ROOT / "tools" / "benchmark_hours.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look their types up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def hours() -> Iterator[ModuleType]:
+    with imported("tools/benchmark_hours.py") as module:
+        yield module
 
 
 def counting(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, images: Counter[str], name: str) -> None:
@@ -89,10 +82,11 @@ def test_hours_are_images_by_rate(tool: Tool, tmp_path: Path) -> None:
     done = tool("benchmark_hours.py", "mine.py", "--steps", "1", "--accelerator", "cpu")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()[2:]]
+    assert rows[0][-4:] == ["1", "CPU", "threads,", "32-true"]
     assert [row[1] for row in rows] == ["train", "evaluate", "VAAL", "score", "all"]
     total = 0.0
     for row in rows[:-1]:
-        images, rate, shown = 1e6 * float(row[4]), float(row[7]), float(row[-1])
+        images, rate, shown = 1e6 * float(row[4]), float(row[7]), float(row[9])
         total += images / rate / 3600
         assert rate > 0 and shown == pytest.approx(images / rate / 3600, abs=0.006)
     assert float(rows[-1][-1]) == pytest.approx(total, abs=0.006)
@@ -122,7 +116,7 @@ config = replace(tiny_experiment("runs"), dataset=TinyScenes())
     [
         (CONFIG, ("--steps", "-1"), "--steps must be 0 or more, not -1"),
         ("from seg_al import Random\nconfig = Random()", (), "mine.py: `config` is a Random, not an Experiment"),
-        (UNSIZED, (), "tiny: TinyScenes has images of differing sizes; give it a size=(height, width)"),
+        (UNSIZED, (), "tiny: the images differ in size; give the data set a size=(height, width)"),
     ],
     ids=["steps", "no experiment", "no size"],
 )

@@ -4,10 +4,10 @@
     python tools/benchmark_hours.py configs/bdd100k_vaal.py --precision bf16-mixed --steps 20
     python tools/benchmark_hours.py --steps 0
 
-Without a config: VAAL on the paper's data sets, which need not be there: batches are noise, ready in memory, so that
-reading is not in the hours, nor is writing. Rounds, epochs and batch sizes are the config's. Of strategies, VAAL's
-training and scoring are measured; of others the task model alone, beside which their queries cost what
-docs/strategies.md says. Without steps nothing is timed, and the operations of each part are counted alone.
+Without a config: VAAL on the paper's data sets, which need not be there: their sizes are known, and batches are noise,
+ready in memory, so that reading is not in the hours, nor is writing. Rounds, epochs and batch sizes are the config's.
+Of strategies, VAAL's training and scoring are measured; of others the task model alone, beside which their queries cost
+what docs/strategies.md says. Without steps nothing is timed, and the operations of each part are counted alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seg_al import VAAL, Classification, Experiment, Train, load
 from seg_al.config import UserError, run_tool
+from seg_al.data.base import Dataset
 from seg_al.data.views import ImageView, to_input
 from seg_al.machine import Machine
 from seg_al.models.base import Model
@@ -43,14 +44,14 @@ PAPER = tuple(CONFIGS / f"{name}_vaal.py" for name in ("cityscapes", "bdd100k", 
 """VAAL on the paper's data sets; CIFAR100 takes as long as CIFAR10."""
 
 SPLITS = {
-    "Cityscapes": (2675, 500, 19),
-    "BDD100K": (6000, 1000, 19),
-    "CIFAR10": (45_000, 10_000, 10),
-    "CIFAR100": (45_000, 10_000, 100),
-    "Caltech256": (25_047, 2560, 257),
-    "ImageNet": (1_153_047, 50_000, 1000),
+    "Cityscapes": (2675, 300, 500, 19),
+    "BDD100K": (6000, 1000, 1000, 19),
+    "CIFAR10": (45_000, 5000, 10_000, 10),
+    "CIFAR100": (45_000, 5000, 10_000, 100),
+    "Caltech256": (25_047, 3000, 2560, 257),
+    "ImageNet": (1_153_047, 128_120, 50_000, 1000),
 }
-"""Images of the pool, images to test on, and classes, in the paper's configs; of other data they are read."""
+"""Images of the pool, to validate and to test on, and classes, in the paper's configs: where the data are not there."""
 
 WARM_UP = 2
 """Steps before those that are timed."""
@@ -123,6 +124,21 @@ class Machinery:
     fabric: Fabric
     steps: int
 
+    @property
+    def name(self) -> str:
+        """The device's."""
+        device = self.fabric.device
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+
+    def rate(self, part: Part) -> tuple[float, str]:
+        """Measure a part: images/s, and the most memory it took of a GPU, in GiB."""
+        device = self.fabric.device
+        if device.type != "cuda":
+            return part.batch / part.measure(), ""
+        torch.cuda.reset_peak_memory_stats(device)
+        rate = part.batch / part.measure()
+        return rate, f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}"
+
     def clock(self) -> Clock:
         """Return a new clock."""
         return Clock(self.fabric.device, self.steps)
@@ -174,6 +190,17 @@ def operations(forward: Callable[[Tensor], Any], size: Size) -> float:
     return counter.get_total_flops()
 
 
+def counts(dataset: Dataset) -> tuple[int, int, int, int]:
+    """Return the images of the pool, to validate and to test on, and the classes, of a data set or the paper's."""
+    try:
+        pool, val, test = (len(dataset.samples(split)) for split in ("train", "val", "test"))  # type: ignore[arg-type]
+        return pool, val, test, len(dataset.class_names)
+    except UserError:
+        if type(dataset).__name__ not in SPLITS:
+            raise
+        return SPLITS[type(dataset).__name__]
+
+
 def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
     """Return the work of a run: images, operations and how to measure it.
 
@@ -181,27 +208,22 @@ def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
         UserError: images of differing sizes.
     """
     dataset, train, strategy = experiment.dataset, experiment.train, experiment.strategy
-    kind = type(dataset).__name__
-    size = dataset.input_size or ((32, 32) if kind.startswith("CIFAR") else None)
+    size = dataset.input_size or ((32, 32) if type(dataset).__name__.startswith("CIFAR") else None)
     if size is None:
-        raise UserError(f"{experiment.name}: {kind} has images of differing sizes; give it a size=(height, width)")
-    if kind in SPLITS:
-        pool, test, classes = SPLITS[kind]
-    else:
-        pool, test, classes = (*(len(dataset.samples(s)) for s in ("train", "test")), len(dataset.class_names))
-    initial = experiment.initial if isinstance(experiment.initial, int) else experiment.initial.size  # type: ignore
+        raise UserError(f"{experiment.name}: the images differ in size; give the data set a size=(height, width)")
+    pool, val, test, classes = counts(dataset)
+    initial = experiment.initial if isinstance(experiment.initial, int) else getattr(experiment.initial, "size", None)
+    if initial is None:
+        initial = len(experiment.initial.choose(dataset, dataset.samples("train"), experiment.seed))  # type: ignore
     labeled = [initial + k * experiment.budget for k in range(experiment.rounds)]
     network = experiment.model.build(classes).eval()
     once = operations(network, size)
-    evaluated = test
-    if train.keep == "best":
-        val = dataset.val_images if kind in SPLITS else len(dataset.samples("val"))  # type: ignore[attr-defined]
-        evaluated += math.ceil(train.epochs / train.validate_every) * val
+    validations = math.ceil(train.epochs / train.validate_every) if train.keep == "best" else 0
     trained = sum(train.epochs * train.steps(count, pool) for count in labeled) * train.batch_size
     found = [
         Part("train", size, trained, 3 * once, train.batch_size,
              lambda: machinery.train(experiment.model, experiment.task, train, size, classes)),
-        Part("evaluate", size, experiment.rounds * evaluated, once, train.evaluation_batch_size,
+        Part("evaluate", size, experiment.rounds * (test + validations * val), once, train.evaluation_batch_size,
              lambda: machinery.forward(network, lambda x: experiment.task.predict(network, x, size),
                                        train.evaluation_batch_size, size)),
     ]  # fmt: skip
@@ -226,7 +248,7 @@ def main(
     configs: tyro.conf.Positional[tuple[Path, ...]] = (),
     steps: int = 5,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = None,
 ) -> None:
     """Measure.
 
@@ -234,36 +256,35 @@ def main(
         configs: of runs.
         steps: timed, of each training and pass; 0 only counts.
         accelerator: where.
-        precision: of all trainings and passes.
+        precision: of all trainings and passes; each config's own if not given.
     """
     if steps < 0:
         raise UserError(f"--steps must be 0 or more, not {steps}")
-    machinery = Machinery(Machine(accelerator=accelerator).fabric(precision), steps)
-    device = machinery.fabric.device
-    on_gpu = device.type == "cuda"
-    where = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}, {precision}, PyTorch {torch.__version__}; {steps} steps of each")
-    print(f"{'run':20} {'part':8} {'input':>9} {'batch':>5} {'10^6 images':>11} {'GFLOP/image':>11} {'10^15 FLOP':>10} "
-          f"{'images/s':>8} {'TFLOP/s':>7} {'GiB':>5} {'hours':>8}")  # fmt: skip
+    runs = []
     for path in configs or PAPER:
-        experiment = load(path)
+        experiment = load(path, ["--precision", precision] if precision else [])
         if not isinstance(experiment, Experiment):
             raise UserError(f"{path}: `config` is a {type(experiment).__name__}, not an Experiment")
+        runs.append(experiment)
+    print(f"PyTorch {torch.__version__}; {steps} steps of each, after {WARM_UP}")
+    print(f"{'run':20} {'part':8} {'input':>9} {'batch':>5} {'10^6 images':>11} {'GFLOP/image':>11} {'10^15 FLOP':>10} "
+          f"{'images/s':>8} {'TFLOP/s':>7} {'GiB':>5} {'hours':>8}  device, precision")  # fmt: skip
+    for run in runs:
         hours = 0.0
-        for part in parts(replace(experiment, train=replace(experiment.train, precision=precision)), machinery):
-            row = (f"{experiment.name:20} {part.name:8} {part.size[0]:4}x{part.size[1]:<4} {part.batch:5} "
+        machinery = Machinery(Machine(accelerator=accelerator).fabric(run.train.precision), steps)
+        for part in parts(run, machinery):
+            row = (f"{run.name:20} {part.name:8} {part.size[0]:4}x{part.size[1]:<4} {part.batch:5} "
                    f"{part.images / 1e6:11.3f} {part.operations / 1e9:11.2f} "
                    f"{part.images * part.operations / 1e15:10.2f}")  # fmt: skip
             if steps:
-                if on_gpu:
-                    torch.cuda.reset_peak_memory_stats(device)
-                rate = part.batch / part.measure()
-                peak = f"{torch.cuda.max_memory_allocated(device) / 2**30:5.1f}" if on_gpu else " " * 5
-                hours += part.images / rate / 3600
-                row += f" {rate:8.2f} {rate * part.operations / 1e12:7.3f} {peak} {part.images / rate / 3600:8.2f}"
+                rate, memory = machinery.rate(part)
+                spent = part.images / rate / 3600
+                hours += spent
+                row += (f" {rate:8.2f} {rate * part.operations / 1e12:7.3f} {memory:>5} {spent:8.2f}  "
+                        f"{machinery.name}, {run.train.precision}")  # fmt: skip
             print(row, flush=True)
         if steps:
-            print(f"{experiment.name:20} all {hours:103.2f}")
+            print(f"{run.name:20} all {hours:103.2f}")
 
 
 if __name__ == "__main__":

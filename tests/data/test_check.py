@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from class_trees import write_tree
+from conftest import imported
 from PIL import Image
 
 from seg_al.config import UserError, run_tool
@@ -19,7 +19,11 @@ from seg_al.data.folder import FolderSegmentation
 from seg_al.data.folder_classification import FolderClassification
 from seg_al.reporting.gallery import contact_sheet
 
-REPOSITORY = Path(__file__).parents[2]
+
+@pytest.fixture(scope="module")
+def script():
+    with imported("tools/check_data.py") as module:
+        yield module
 
 
 def pair(root: Path, split: str, name: str, ids: object, seed: int, suffix: str = "png") -> Path:
@@ -152,17 +156,14 @@ def test_mixed_sizes_need_a_common_one(dataset):
     assert any("set size=(height, width)" in told for told in check(dataset).warnings)
 
 
-def test_the_tool_reports_draws_and_tells_by_its_exit_code(dataset, tmp_path, monkeypatch, capsys):
+def test_the_tool_reports_draws_and_tells_by_its_exit_code(script, dataset, tmp_path, monkeypatch, capsys):
     config = tmp_path / "my_config.py"
     config.write_text(f"from seg_al.data.folder import FolderSegmentation\nconfig = {dataset!r}\n")
-    spec = importlib.util.spec_from_file_location("check_data", REPOSITORY / "tools" / "check_data.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def run(*options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["check_data.py", str(config), *options])
         with pytest.raises(SystemExit) as stop:
-            run_tool(tool.main)
+            run_tool(script.main)
         return stop.value.code, *capsys.readouterr()
 
     code, told, _ = run("--out", str(tmp_path / "sheets" / "check.png"))
@@ -231,26 +232,23 @@ def test_class_255_of_an_image_is_a_class(tmp_path):
     assert found.images_with[255] == found.images_with[299] == 1 == found.images_with.sum() - 1
 
 
-def test_the_tool_draws_images_with_the_names_of_their_classes(tmp_path, monkeypatch, capsys):
+def test_the_tool_draws_images_with_the_names_of_their_classes(script, tmp_path, monkeypatch, capsys):
     write_tree(tmp_path / "pets", {"cat": 10, "dog": 10})
     config = tmp_path / "pets.py"
     config.write_text(
         "from seg_al.data.folder_classification import FolderClassification\n"
         f"config = FolderClassification(root={str(tmp_path / 'pets')!r})\n"
     )
-    spec = importlib.util.spec_from_file_location("check_data", REPOSITORY / "tools" / "check_data.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     drawn = {}
 
     def sheet(tiles, captions, **settings):
         drawn.update(zip(captions, tiles, strict=True))
         return contact_sheet(tiles, captions, **settings)
 
-    monkeypatch.setattr(tool, "contact_sheet", sheet)
+    monkeypatch.setattr(script, "contact_sheet", sheet)
     monkeypatch.setattr(sys, "argv", ["check_data.py", str(config), "--images", "6", "--out", str(tmp_path / "s.png")])
     with pytest.raises(SystemExit) as stop:
-        run_tool(tool.main)
+        run_tool(script.main)
     assert stop.value.code == 0 and "no problems" in capsys.readouterr().out
     assert (tmp_path / "s.png").exists() and len(drawn) == 6
     for caption, tile in drawn.items():

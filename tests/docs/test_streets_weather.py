@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import imported
 
 from seg_al import load
 from seg_al.reporting.runs import FIRST, read_run
@@ -35,10 +36,15 @@ config = Study(
 """
 
 
-def test_streets_by_weather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    spec = importlib.util.spec_from_file_location("streets_weather", ROOT / "docs" / "results" / "streets_weather.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+@pytest.fixture
+def script() -> Iterator[ModuleType]:
+    with imported("docs/results/streets_weather.py") as module:
+        yield module
+
+
+def test_streets_by_weather(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("study.py").write_text(CONFIG)
     study = load("study.py")
