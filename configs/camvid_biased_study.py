@@ -18,6 +18,5 @@ config = replace(
     # 12 of the 62 frames of 0001TP, none of the 305 of the other two videos
     base=replace(study.base, initial=LeaveOut(size=12, groups=("0006R0", "0016E5")), rounds=4),
     strategies={name: study.strategies[name] for name in ("random", "entropy", "coreset", "vaal")},
-    seeds=(0, 1, 2, 3, 4, 5),
     full=False,
 )
