@@ -118,7 +118,7 @@ class Ready(Phase):
 
 
 @dataclass(frozen=True)
-class Machinery:
+class Bench:
     """Where steps are timed, and how many."""
 
     fabric: Fabric
@@ -202,7 +202,7 @@ def counts(dataset: Dataset) -> tuple[int, int, int, int]:
         return SPLITS[type(dataset).__name__]
 
 
-def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
+def parts(experiment: Experiment, bench: Bench) -> list[Part]:
     """Return the work of a run: images, operations and how to measure it.
 
     Raises:
@@ -223,9 +223,9 @@ def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
     trained = sum(train.epochs * train.steps(count, pool) for count in labeled) * train.batch_size
     found = [
         Part("train", size, trained, 3 * once, train.batch_size,
-             lambda: machinery.train(experiment.model, experiment.task, train, size, classes)),
+             lambda: bench.train(experiment.model, experiment.task, train, size, classes)),
         Part("evaluate", size, experiment.rounds * (test + validations * val), once, train.evaluation_batch_size,
-             lambda: machinery.forward(network, lambda x: experiment.task.predict(network, x, size),
+             lambda: bench.forward(network, lambda x: experiment.task.predict(network, x, size),
                                        train.evaluation_batch_size, size)),
     ]  # fmt: skip
     if isinstance(strategy, VAAL):
@@ -237,9 +237,9 @@ def parts(experiment: Experiment, machinery: Machinery) -> list[Part]:
                  for count in labeled[:-1])  # fmt: skip
         found += [
             Part("VAAL", small, sum(steps) * batch, 3 * whole + encoder / strategy.vae_steps, batch,
-                 lambda: machinery.vaal(strategy, small)),
+                 lambda: bench.vaal(strategy, small)),
             Part("score", small, pool * (experiment.rounds - 1), encoder, train.evaluation_batch_size,
-                 lambda: machinery.forward(vae, lambda x: vae.encode(x)[0],  # type: ignore[operator]
+                 lambda: bench.forward(vae, lambda x: vae.encode(x)[0],  # type: ignore[operator]
                                            train.evaluation_batch_size, small)),
         ]  # fmt: skip
     return found
@@ -272,17 +272,17 @@ def main(
           f"{'images/s':>8} {'TFLOP/s':>7} {'GiB':>5} {'hours':>8}  device, precision")  # fmt: skip
     for run in runs:
         hours = 0.0
-        machinery = Machinery(Machine(accelerator=accelerator).fabric(run.train.precision), steps)
-        for part in parts(run, machinery):
+        bench = Bench(Machine(accelerator=accelerator).fabric(run.train.precision), steps)
+        for part in parts(run, bench):
             row = (f"{run.name:20} {part.name:8} {part.size[0]:4}x{part.size[1]:<4} {part.batch:5} "
                    f"{part.images / 1e6:11.3f} {part.operations / 1e9:11.2f} "
                    f"{part.images * part.operations / 1e15:10.2f}")  # fmt: skip
             if steps:
-                rate, memory = machinery.rate(part)
+                rate, memory = bench.rate(part)
                 spent = part.images / rate / 3600
                 hours += spent
                 row += (f" {rate:8.2f} {rate * part.operations / 1e12:7.3f} {memory:>5} {spent:8.2f}  "
-                        f"{machinery.name}, {run.train.precision}")  # fmt: skip
+                        f"{bench.name}, {run.train.precision}")  # fmt: skip
             print(row, flush=True)
         if steps:
             print(f"{run.name:20} all {hours:103.2f}")
