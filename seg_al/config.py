@@ -18,7 +18,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Union
+from typing import Any, ClassVar, NoReturn, TypeVar, Union
 
 import typeguard
 import tyro
@@ -45,6 +45,9 @@ class Component:
             wrong type.
         TypeError: (on definition) a subclass that defines ``__init__``.
     """
+
+    tool: ClassVar[str] = ""
+    """Program that takes a config of this kind; empty where none does."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,7 +144,14 @@ def nearest(name: str, options: Sequence[str]) -> str:
     return f"; it has: {listed}" + (f" and {left_out} more" if left_out else "")
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Any:
+AnyComponent = TypeVar("AnyComponent", bound=Component)
+
+
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    kind: type[AnyComponent] = Component,  # type: ignore[assignment]
+) -> AnyComponent:
     """Import a config file, take its ``config`` and apply command-line overrides.
 
     Args:
@@ -149,19 +159,28 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Any:
             loads, so configs build on each other.
         overrides: as typed after the file, e.g. ``["--train.epochs", "5"]``. ``--help`` lists every
             setting and exits.
+        kind: what `config` must be.
 
     Raises:
-        UserError: no such file, an error in it (with its line), no ``config`` in it, an unknown
-            option (the nearest one is named) or a value of the wrong type.
+        UserError: no such file, an error in it (with its line), no ``config`` of that kind in it, an
+            unknown option (the nearest one is named) or a value of the wrong type.
     """
     module = _import_file(Path(path))
     config = getattr(module, "config", None)
     if not isinstance(config, Component):
-        found = "none" if config is None else f"a {type(config).__name__}"
-        raise UserError(f"{path}: needs a variable `config` that holds an Experiment, found {found}")
+        found = "none" if config is None else _named(type(config))
+        raise UserError(f"{path}: needs a variable `config` that holds {_named(kind)}, found {found}")
+    if not isinstance(config, kind):
+        there = f"; {config.tool} takes it" if config.tool else ""
+        raise UserError(f"{path}: `config` is {_named(type(config))}, not {_named(kind)}{there}")
     if getattr(config, "name", None) == "":
         config = type(config)(**{**_settings(config), "name": Path(path).stem})
     return override(config, overrides, prog=f"{Path(sys.argv[0]).name} {path}", description=module.__doc__)
+
+
+def _named(kind: type) -> str:
+    name = kind.__name__
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
 def override(config: Component, arguments: Sequence[str], prog: str = "", description: str | None = None) -> Any:

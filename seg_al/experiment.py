@@ -43,6 +43,8 @@ from seg_al.training import Train, evaluate, fit, member_name, member_samples
 class Experiment(Component):
     """One run of active learning: train, evaluate, select, label, and again."""
 
+    tool = "tools/train_al.py"
+
     name: str = ""
     """Folder of the run under the output folder; the config file's name where empty."""
 

@@ -94,6 +94,8 @@ class OwnPool(Component):
     those that are always asked for.
     """
 
+    tool = "tools/query.py"
+
     name: str = ""
     """Folder of models and queries under the output folder; the config file's name where empty."""
 

@@ -39,6 +39,8 @@ class Study(Component):
     first round, which is trained once.
     """
 
+    tool = "tools/run_study.py"
+
     name: str = ""
     """Folder of the study under the output folder; the config file's name where empty."""
 

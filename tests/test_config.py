@@ -113,7 +113,7 @@ def test_a_config_named_like_a_module_does_not_replace_it(tmp_path: Path) -> Non
     [
         (None, [], ["missing.py", "no such config file"]),
         ("x = 1", [], ["config.py", "needs a variable `config`", "found none"]),
-        ("config = 3", [], ["found a int"]),
+        ("config = 3", [], ["found an int"]),
         ("def f(:\n  pass", [], ["config.py:1", "invalid syntax"]),
         ("from seg_al import VAAL\nconfig = VAAL(latnt=3)", [], ["config.py:2", "'latnt'", "did you mean 'latent'?"]),
         ("import nonsuch", [], ["config.py:1", "nonsuch"]),

@@ -283,4 +283,4 @@ def test_a_run_that_fails_is_named_with_its_log(tmp_path: Path) -> None:
 
 def test_what_is_no_study_is_sent_to_the_other_tool(tool: Tool, tmp_path: Path) -> None:
     done = tool("run_study.py", ROOT / "configs" / "quickstart.py")
-    assert done.returncode == 2 and "not a Study; see tools/train_al.py" in done.stderr
+    assert done.returncode == 2 and "is an Experiment, not a Study; tools/train_al.py takes it" in done.stderr

@@ -144,7 +144,8 @@ def test_bad_options_are_one_line(tool: Tool, tmp_path: Path, arguments: list[st
     [
         ("x = 1", ["mine.py", "needs a variable `config`"]),
         ("config = (", ["mine.py:1", "never closed"]),
-        ("from seg_al import Random\nconfig = Random()", ["mine.py", "Random, not an Experiment"]),
+        ("from seg_al import Random\nconfig = Random()", ["mine.py", "`config` is a Random, not an Experiment"]),
+        ("from seg_al import Train\nconfig = Train()", ["mine.py", "`config` is a Train, not an Experiment"]),
         ("from seg_al import Train\nconfig = Train(epoch=2)", ["mine.py:2", "did you mean 'epochs'"]),
     ],
 )

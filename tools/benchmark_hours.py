@@ -261,12 +261,8 @@ def main(
     """
     if steps < 0:
         raise UserError(f"--steps must be 0 or more, not {steps}")
-    runs = []
-    for path in configs or PAPER:
-        experiment = load(path, ["--precision", precision] if precision else [])
-        if not isinstance(experiment, Experiment):
-            raise UserError(f"{path}: `config` is a {type(experiment).__name__}, not an Experiment")
-        runs.append(experiment)
+    overrides = ["--precision", precision] if precision else []
+    runs = [load(path, overrides, Experiment) for path in configs or PAPER]
     print(f"PyTorch {torch.__version__}; {steps} steps of each, after {WARM_UP}")
     print(f"{'run':20} {'part':8} {'input':>9} {'batch':>5} {'10^6 images':>11} {'GFLOP/image':>11} {'10^15 FLOP':>10} "
           f"{'images/s':>8} {'TFLOP/s':>7} {'GiB':>5} {'hours':>8}  device, precision")  # fmt: skip

@@ -34,7 +34,7 @@ def main() -> None:
     """Print a line a strategy: Spearman's correlation of the two scores, overlap of the queries, seconds."""
     if len(sys.argv) < 2:
         raise UserError("usage: python tools/benchmark_resolution.py CONFIG [OPTIONS]")
-    experiment: Experiment = load(sys.argv[1], sys.argv[2:])
+    experiment = load(sys.argv[1], sys.argv[2:], Experiment)
     samples = experiment.dataset.samples("train")
     with tempfile.TemporaryDirectory() as folder:
         path = replace(experiment, rounds=1, machine=Machine(output=folder)).run() / "rounds" / "00"

@@ -42,9 +42,7 @@ def main() -> int:
     parser.add_argument("--accept-partial", action="store_true", help="import images with pixels that nobody labeled")
     parser.add_argument("--replace", action="store_true", help="import masks over others that are there")
     arguments, overrides = parser.parse_known_args()
-    pool = load(arguments.config, overrides)
-    if not isinstance(pool, OwnPool):
-        raise UserError(f"{arguments.config}: `config` is a {type(pool).__name__}, not an OwnPool")
+    pool = load(arguments.config, overrides, OwnPool)
     if arguments.finished:
         kind, file = format_of("--import", arguments.finished[0]), Path(arguments.finished[1])
         tell(bring_in(pool, kind, file, arguments.accept_partial, arguments.replace))

@@ -30,9 +30,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help="run in this process, one after the other")
     parser.add_argument("--no-report", action="store_true", help="leave the report to tools/report.py")
     arguments, overrides = parser.parse_known_args()
-    study = load(arguments.config, [*overrides, "--full", "True"] if arguments.full else overrides)
-    if not isinstance(study, Study):
-        raise UserError(f"{arguments.config}: `config` is a {type(study).__name__}, not a Study; see tools/train_al.py")
+    study = load(arguments.config, [*overrides, "--full", "True"] if arguments.full else overrides, Study)
     keys = chosen(study, arguments.only, arguments.shard)
 
     if arguments.here:

@@ -5,7 +5,7 @@ On a run directory that holds an unfinished run of the same config, goes on with
 
 import sys
 
-from seg_al.config import UserError, load, run_tool
+from seg_al.config import load, run_tool
 from seg_al.experiment import Experiment
 
 
@@ -14,10 +14,7 @@ def main() -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__, "\nSettings of a config: python tools/train_al.py CONFIG --help", sep="")
         return 0 if arguments else 2
-    config = load(arguments[0], arguments[1:])
-    if not isinstance(config, Experiment):
-        raise UserError(f"{arguments[0]}: `config` is a {type(config).__name__}, not an Experiment")
-    config.run()
+    load(arguments[0], arguments[1:], Experiment).run()
     return 0
 
 
