@@ -19,8 +19,8 @@ from tiny import Squares, TinyScenes, tiny_experiment
 from seg_al import VAAL, Entropy, Random, RandomInitial, Study, Train, UserError, load
 from seg_al.config import save, source
 from seg_al.data.base import Split
+from seg_al.reporting.reading import read_runs
 from seg_al.reporting.run_analysis import seconds_saved
-from seg_al.reporting.runs import read_runs
 from seg_al.study import Key
 from seg_al.study_runner import chosen, run_all
 

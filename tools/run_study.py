@@ -9,9 +9,9 @@ import argparse
 import sys
 
 from seg_al.config import UserError, load, run_tool
+from seg_al.reporting.reading import read_runs
 from seg_al.reporting.report import write_report
 from seg_al.reporting.run_analysis import seconds_saved
-from seg_al.reporting.runs import read_runs
 from seg_al.study import Study
 from seg_al.study_runner import Processes, chosen, run_all
 

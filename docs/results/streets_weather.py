@@ -16,7 +16,8 @@ from seg_al import load
 from seg_al.data.streets import StreetSamples
 from seg_al.data.views import EvaluationView, to_input
 from seg_al.metrics import ConfusionMatrix
-from seg_al.reporting.runs import FIRST, FULL, read_run
+from seg_al.reporting.reading import read_run
+from seg_al.reporting.runs import FIRST, FULL
 from seg_al.reporting.statistics import aubc, holm, mean_band, paired_difference
 from seg_al.reporting.tables import interval, markdown
 from seg_al.run_directory import load_tensors

@@ -41,7 +41,8 @@ def find_random(runs: Runs, name: str | None = None) -> str | None:
     words = {
         one: [word for word in re.split(r"[^a-z]+", one.rpartition("/")[2].lower()) if word] for one in runs.strategies
     }
-    called = [one for one, name in words.items() if name == ["random"]]
+    exact = [one for one in words if one.rpartition("/")[2].lower() == "random"]
+    called = exact or [one for one, name in words.items() if name == ["random"]]
     found = called or [one for one, name in words.items() if "random" in name]
     return found[0] if len(found) == 1 else None
 
@@ -74,7 +75,9 @@ def cost_table(runs: Runs) -> pd.DataFrame:
         spent = np.full((len(runs.seeds), len(runs.budgets)), np.nan)
         for run in runs.of(strategy):
             before = 0.0
-            for r in run.rounds:
+            for number, r in enumerate(run.rounds):
+                if r.number != number:  # nobody knows what the missing round took
+                    before = math.nan
                 where = runs.seeds.index(run.seed), int(np.searchsorted(runs.budgets, len(r.labeled)))
                 spent[where] = before + r.seconds["train"]
                 before += sum(r.seconds[part] for part in SECONDS)
@@ -90,11 +93,15 @@ def cost_table(runs: Runs) -> pd.DataFrame:
 
 
 def area_budgets(runs: Runs) -> np.ndarray:
-    """Return the budgets that areas are over, (K,): all, if any run has all; else those every strategy has been at."""
+    """Return the budgets that areas are over, (K,): those at which every strategy has been that has a finished run.
+
+    Where none is finished: all, if any run has all; else those every strategy has been at.
+    """
     every = runs.budgets
-    if any(len(run.rounds) == len(every) for run in runs.runs):
+    done = [name for name in runs.strategies if any(run.finished for run in runs.of(name))]
+    if not done and any(len(run.rounds) == len(every) for run in runs.runs):
         return every
-    shared = [(~np.isnan(runs.scores(strategy))).any(0) for strategy in runs.strategies]
+    shared = [(~np.isnan(runs.scores(strategy))).any(0) for strategy in done or runs.strategies]
     return every[np.logical_and.reduce(shared)] if shared else every
 
 
@@ -151,9 +158,18 @@ def penalties(runs: Runs) -> pd.DataFrame:
 
 
 def full_score(runs: Runs) -> float:
-    """Return the mean score of the models trained on the whole pool; NaN without one."""
-    scores = [run.rounds[0].score for run in runs.full]
-    return float(np.nanmean(scores)) if not all(map(math.isnan, scores)) else math.nan
+    """Return the mean score of the models trained on the whole pool; NaN without one, and of several experiments."""
+    by_experiment = full_scores(runs)
+    return next(iter(by_experiment.values())) if len(by_experiment) == 1 else math.nan
+
+
+def full_scores(runs: Runs) -> dict[str, float]:
+    """Return the mean score of the models trained on the whole pool, by the name of their runs, where there is one."""
+    scores: dict[str, list[float]] = {}
+    for run in runs.full:
+        if not math.isnan(run.rounds[0].score):
+            scores.setdefault(run.strategy, []).append(run.rounds[0].score)
+    return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
 def reached_levels(runs: Runs, levels: Sequence[float] = ()) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,8 @@ WIDE = 7.2
 """Inches of a page's width."""
 
 _STEPS = [1, 2, 5, 10]  # of ticks
+
+_TITLE = 26  # letters that a small panel is wide
 
 PANELS = 40
 """Classes drawn at most."""
@@ -117,6 +119,9 @@ def plot_bands(
         axes.set_ylabel(literal(ylabel))
         _axis(axes, table[x], x)
         _limits(axes, table, scale, level and level[0])
+        if scale == 100:  # shares: no band goes where there is none
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(max(bottom, -2), min(top, 102))
         _legend_below(figure, handles)
     return figure
 
@@ -218,6 +223,18 @@ def _legend_width(names: Sequence[str], columns: int) -> float:
     return sum(0.5 + 0.058 * part.max() for part in parts)
 
 
+def _width(labels: Iterable[str]) -> float:
+    """Return the inches of a figure with these labels left of its axes: one column, or more where they are long."""
+    return max(WIDTH, 2.2 + 0.058 * max(map(len, labels), default=0))
+
+
+def _wrapped(title: str) -> str:
+    """Return a title in lines that fit a small panel, broken behind a / where there is one."""
+    if len(title) <= _TITLE:
+        return title
+    return "\n".join(part for line in title.replace("/", "/\n").split("\n") for part in textwrap.wrap(line, _TITLE))
+
+
 def _axis(axes: Axes, values: pd.Series, x: str) -> None:
     """Mark the numbers of labeled images that were measured, where they have room."""
     counts = np.sort(values.dropna().unique())
@@ -244,7 +261,9 @@ def plot_panels(
     with _look():
         columns = min(4, len(panels))
         rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(max(WIDTH, WIDE * columns / 4), 1.35 * rows + 0.25), layout="constrained")
+        heads = {panel: _wrapped(literal((titles or {}).get(panel, panel))) for panel in panels}
+        height = 1.35 + 0.12 * max(head.count("\n") for head in heads.values())
+        figure = Figure(figsize=(max(WIDTH, WIDE * columns / 4), height * rows + 0.25), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
         hollow = False
@@ -253,7 +272,7 @@ def plot_panels(
             hollow |= _draw(axes, part, strategies, seeds, "labeled", scale, band)
             if band:
                 _limits(axes, table if sharey else part, scale, level)
-            axes.set_title(literal((titles or {}).get(panel, panel)), loc="left", pad=3)
+            axes.set_title(heads[panel], loc="left", pad=3)
             axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, steps=_STEPS))
             axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, steps=_STEPS, integer=True))
             if level is not None:
@@ -319,7 +338,7 @@ def plot_matrix(
 def plot_intervals(table: pd.DataFrame, strategies: Sequence[str], xlabel: str, scale: float = 100) -> Figure:
     """Draw a mean with its interval for each row (strategy, mean, low, high), a line at zero behind."""
     with _look():
-        figure = Figure(figsize=(WIDTH, 0.55 + 0.19 * len(table)), layout="constrained")
+        figure = Figure(figsize=(_width(table["strategy"]), 0.55 + 0.19 * len(table)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         styles = styles_of(list(strategies))
@@ -334,7 +353,7 @@ def plot_intervals(table: pd.DataFrame, strategies: Sequence[str], xlabel: str, 
         axes.axvline(0, color="#222222", linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(table)), [literal(name) for name in table["strategy"]])
         axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set_xlabel(textwrap.fill(literal(xlabel), 44))
+        axes.set_xlabel(textwrap.fill(literal(xlabel), 38))
         axes.grid(axis="x", color="#e4e4e4", linewidth=0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -345,7 +364,7 @@ def plot_ratios(ratios: pd.DataFrame, strategies: Sequence[str], xlabel: str) ->
     """Draw how many times too often each class was queried, on a log scale: a row a class, a marker a strategy."""
     with _look():
         names = list(ratios.index)
-        figure = Figure(figsize=(WIDTH, 0.5 + 0.24 * len(names)), layout="constrained")
+        figure = Figure(figsize=(_width(names), 0.5 + 0.24 * len(names)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         styles = styles_of(list(strategies))
@@ -374,7 +393,7 @@ def plot_ratios(ratios: pd.DataFrame, strategies: Sequence[str], xlabel: str) ->
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(textwrap.fill(literal(xlabel), 44))
+        axes.set_xlabel(textwrap.fill(literal(xlabel), 38))
         markers = [
             (Line2D([], [], color=styles[n][0], marker=styles[n][1], linestyle="", markeredgecolor="white"), n)
             for n in shown
@@ -386,7 +405,7 @@ def plot_ratios(ratios: pd.DataFrame, strategies: Sequence[str], xlabel: str) ->
 def plot_times(table: pd.DataFrame) -> Figure:
     """Draw the seconds of a round by phase (strategy and a column a phase) as stacked bars."""
     with _look():
-        figure = Figure(figsize=(WIDTH, 0.55 + 0.2 * len(table)), layout="constrained")
+        figure = Figure(figsize=(_width(table["strategy"]), 0.55 + 0.2 * len(table)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         left = np.zeros(len(table))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from seg_al.config import UserError
 from seg_al.reporting.files import write_atomically
+from seg_al.reporting.reading import read_picks
 
 COLUMNS = ("round", "rank", "id", "score")
 
@@ -17,14 +17,21 @@ def write_indices(run: Path, file: Path) -> None:
     """Write what a run labeled, in order, as ``round,rank,id,score``: round 0 is the initial pool.
 
     What is labeled after round k's model is trained stands under round k + 1. `Replay` and `FileInitial` read it.
+
+    Raises:
+        UserError: the run has no first round, or one of its files is damaged.
     """
-    rows: list[Sequence[str]] = [COLUMNS]
-    initial = (run / "rounds" / "00" / "labeled.txt").read_text(encoding="utf-8").splitlines()
-    rows += [("0", str(rank), name, "") for rank, name in enumerate(initial, 1)]
-    for query in sorted(run.glob("rounds/*/query.csv"), key=lambda file: int(file.parent.name)):
-        with open(query, newline="", encoding="utf-8") as table:
-            _, *picks = csv.reader(table)
-        rows += [(str(int(query.parent.name) + 1), *pick) for pick in picks]
+    source = run / "rounds" / "00" / "labeled.txt"
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    try:
+        initial = source.read_text(encoding="utf-8").splitlines()
+        rows += [("0", str(rank), name, "") for rank, name in enumerate(initial, 1)]
+        queries = [query for query in run.glob("rounds/*/query.csv") if query.parent.name.isdigit()]
+        for source in sorted(queries, key=lambda query: int(query.parent.name)):
+            asked = str(int(source.parent.name) + 1)
+            rows += [(asked, str(rank), *pick) for rank, pick in enumerate(read_picks(source), 1)]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{source}: what was labeled cannot be read ({error})") from None
     file.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)

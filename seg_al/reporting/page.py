@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seg_al.reporting.files import write_atomically
 from seg_al.reporting.runs import Query, Round, Run, Runs
 
 THUMBNAILS = 12
@@ -29,8 +29,11 @@ ON_SCREEN = 2.0
 """Pixels of the page a point of a figure: those made for a column of paper are small on a screen."""
 
 _TYPES = {".svg": "svg+xml", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-_NUMBER = re.compile(r"\W*[\d∞][\d\We]*[a-zA-Z]{0,6}")
-"""A table's text that is to stand right like a number: 62.1 ± 0.4, ≥ 300, 12 %, 3.5 h."""
+_NUMBER = re.compile(r"\W*[\d∞][\d\We]*[a-zA-Z]{0,6}|undefined|n/a")
+"""A table's text that is to stand right, and to be sorted, like a number: 62.1 ± 0.4, ≥ 300, 12 %, 3.5 h."""
+
+_ASIDE = re.compile(r"\*| \(n=\d+\)| \[[^]]*\]")
+"""What may stand behind such a number: 62.1 ± 0.4* (n=2), 8 % [2 %, open]."""
 
 _MISSING = "–"
 
@@ -89,8 +92,7 @@ def write_page(
     page = template.substitute(parts, gallery=frame.format(_gallery(runs, limit - used, thumbnails)))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_encode(page))
-    return path
+    return write_atomically(path, _encode(page))
 
 
 def _encode(text: str) -> bytes:
@@ -148,7 +150,9 @@ def _table(caption: str, frame: pd.DataFrame) -> str:
     for column in columns:
         cells = _cells(column.tolist())
         shown = [text for text in cells if text not in ("", _MISSING)]
-        styles.append(' class="number"' if shown and all(map(_NUMBER.fullmatch, shown)) else "")
+        styles.append(
+            ' class="number"' if shown and all(_NUMBER.fullmatch(_ASIDE.sub("", text)) for text in shown) else ""
+        )
         texts.append(cells)
     lines = [
         f'<p class="caption">{escape(caption)}</p>',  # no <caption>: it would scroll away with a wide table
@@ -225,7 +229,7 @@ def _gallery_of(runs: Runs, seeds: Sequence[int], left_out: Sequence[int], shown
     queries = []
     for run, r, query in _with_pictures(runs, seeds):
         tiles = _tiles(query, shown, pictures)
-        about = [f"trained on {len(r.labeled)} images: {runs.metric} {_short(r.score)}"]
+        about = [f"trained on {len(r.labeled)} images: {runs.metric} {_percent(r.score)}"]
         about += [f"asked for {len(query.ids)} more"]
         about += [] if isnan(query.redundancy) else [f"redundancy {_short(query.redundancy)}"]
         strategy = runs.strategies.index(run.strategy)
@@ -270,7 +274,7 @@ def _tiles(query: Query, shown: int, pictures: dict[str, int]) -> list[dict[str,
             return None
         return pictures.setdefault(base64.b64encode(file.read_bytes()).decode(), len(pictures))
 
-    scores = _scores(query)
+    scores = ["" if isnan(score) else _short(score) for score in query.scores] or [""] * len(query.ids)
     tiles = []
     for rank, name in enumerate(query.ids[:shown], 1):
         image = number(query.folder / f"{rank:03d}.jpg")
@@ -280,11 +284,8 @@ def _tiles(query: Query, shown: int, pictures: dict[str, int]) -> list[dict[str,
     return tiles
 
 
-def _scores(query: Query) -> list[str]:
-    """Return the scores of a query, best first, as text; empty where there is none."""
-    with open(query.folder.parent / "query.csv", newline="", encoding="utf-8") as table:
-        values = [float(row.get("score") or "nan") for row in csv.DictReader(table)]
-    return ["" if isnan(value) else _short(value) for value in values]
+def _percent(score: float) -> str:
+    return _MISSING if isnan(score) else f"{100 * score:.1f} %"
 
 
 def _short(value: float) -> str:

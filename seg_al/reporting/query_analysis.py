@@ -93,9 +93,9 @@ def overlap_matrix(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _overlap(one: Run, two: Run) -> float:
-    queries = [[r.query.ids for r in run.rounds if r.query] for run in (one, two)]
-    rounds = min(map(len, queries))
-    return jaccard(*([name for ids in query[:rounds] for name in ids] for query in queries))
+    queries = [{r.number: r.query.ids for r in run.rounds if r.query} for run in (one, two)]
+    both = queries[0].keys() & queries[1].keys()
+    return jaccard(*([name for number in both for name in query[number]] for query in queries))
 
 
 def redundancy_table(runs: Runs) -> pd.DataFrame:

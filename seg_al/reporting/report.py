@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seg_al.config import UserError
@@ -11,9 +12,13 @@ from seg_al.reporting.figures import save
 from seg_al.reporting.files import write_atomically
 from seg_al.reporting.indices import write_indices
 from seg_al.reporting.page import Section, write_page
-from seg_al.reporting.runs import read_runs
+from seg_al.reporting.reading import read_runs
+from seg_al.reporting.runs import Runs
 from seg_al.reporting.sections import Part, make_parts
 from seg_al.reporting.tables import escaped, markdown, write_table
+
+FOLDERS = ("figures", "tables", "indices")
+"""Of a report, beside its page and text."""
 
 
 def write_report(
@@ -27,7 +32,8 @@ def write_report(
     """Write a report on runs, finished or going on; return its folder.
 
     It holds ``report.html`` (all of it, in one file), ``report.md``, ``figures/`` (SVG and PNG), ``tables/`` (CSV with
-    all digits, LaTeX) and ``indices/`` (what each run labeled, in order). The same runs give the same bytes.
+    all digits, LaTeX) and ``indices/`` (what each run labeled, in order). The same runs give the same bytes. What an
+    earlier report wrote there and this one has not, goes.
 
     Args:
         folders: runs, folders of seeds, or studies, see `read_runs`.
@@ -38,7 +44,7 @@ def write_report(
         sequence: regular expression of what names a sequence, at the start of ids; the study's where empty.
 
     Raises:
-        UserError: no run has anything to report yet, or a wrong argument.
+        UserError: no run has anything to report yet, a wrong argument, or a folder that cannot be written to.
     """
     runs = read_runs(folders)
     if not runs.runs and not runs.full:
@@ -50,21 +56,56 @@ def write_report(
     out = Path(out)
     title = title or ", ".join(home.name for home in homes)
     parts = make_parts(runs, find_random(runs, random), levels, sequence)
+    try:
+        _write(out, title, parts, runs)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: cannot be written ({error.strerror or error})") from None
+    return out
 
-    for folder in ("figures", "tables", "indices"):
+
+def _write(out: Path, title: str, parts: Sequence[Part], runs: Runs) -> None:
+    for folder in FOLDERS:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    sections = []
+    sections, written = [], []
     for part in parts:
         for table in part.tables:
-            write_table(table, out / "tables")
+            written += write_table(table, out / "tables")
         drawn = [save(figure, out / "figures", name) for name, figure in part.figures.items()]
+        written += [file.with_suffix(suffix) for file in drawn for suffix in (".svg", ".png")]
         sections.append(Section(part.title, part.text, drawn, [(table.caption, table.shown) for table in part.tables]))
-    for run in (*runs.runs, *runs.full):
-        name = run.strategy.replace("/", "_")
-        write_indices(run.path, out / "indices" / f"{name}_seed{run.seed}.csv")
+    written += _write_all_indices(runs, out / "indices")
     write_atomically(out / "report.md", as_markdown(title, parts))
     write_page(out / "report.html", title, sections, runs)
-    return out
+    _remove_earlier(out, written)
+
+
+def _write_all_indices(runs: Runs, folder: Path) -> list[Path]:
+    """Write what each run labeled, of damaged runs too; return the files. What cannot be read is warned of."""
+    written: list[Path] = []
+    for run in (*runs.runs, *runs.full, *runs.broken):
+        if not (run.path / "rounds").is_dir():
+            continue  # never started
+        name = f"{run.strategy.replace('/', '_')}_seed{run.seed}"
+        while folder / f"{name}.csv" in written:  # a/b and a_b
+            name += "_"
+        try:
+            write_indices(run.path, folder / f"{name}.csv")
+        except UserError as error:
+            warnings.warn(str(error), stacklevel=2)
+        else:
+            written.append(folder / f"{name}.csv")
+    return written
+
+
+def _remove_earlier(out: Path, written: Iterable[Path]) -> None:
+    """Remove what an earlier report wrote in its folders and this one did not; files of others stay."""
+    noted = out / ".files"  # what the last report wrote
+    now = sorted(file.relative_to(out).as_posix() for file in written)
+    before = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []
+    for name in set(before) - set(now):
+        if name.partition("/")[0] in FOLDERS and ".." not in name:
+            (out / name).unlink(missing_ok=True)
+    write_atomically(noted, "".join(f"{name}\n" for name in now))
 
 
 def as_markdown(title: str, parts: Sequence[Part]) -> str:

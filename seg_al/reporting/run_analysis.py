@@ -72,8 +72,8 @@ def problem_table(runs: Runs) -> pd.DataFrame:
 def seconds_saved(runs: Runs) -> tuple[float, float]:
     """Return the seconds that sharing first rounds has saved, and the seconds those rounds took once."""
     saved = spent = 0.0
-    for seed, seconds in runs.first_seconds.items():
+    for (study, seed), seconds in runs.first_seconds.items():
         if not math.isnan(seconds):
-            users = sum(run.seed == seed for run in runs.runs)
+            users = sum(run.seed == seed and run.path.parent.parent == study for run in runs.runs)
             spent, saved = spent + seconds, saved + seconds * max(0, users - 1)
     return saved, spent

@@ -19,6 +19,7 @@ from seg_al.reporting.analysis import (
     curve_table,
     difference_table,
     full_score,
+    full_scores,
     labels_needed,
     labels_needed_table,
     penalties,
@@ -96,6 +97,9 @@ def _overview(runs: Runs, random: str | None) -> Part:
     if not math.isnan(full_score(runs)):
         count = f"{len(runs.full)} run{'s' * (len(runs.full) > 1)}"
         lines.append(f"With the whole pool labeled: {100 * full_score(runs):.1f} % ({count}).")
+    elif several := full_scores(runs):
+        each = ", ".join(f"{name} {100 * score:.1f} %" for name, score in several.items())
+        lines.append(f"With the whole pool labeled: {each}. These are not one upper bound, so none is used.")
     if runs.runs and random is None:
         lines.append("No strategy is known to be Random (name it with --random), so nothing is compared with it.")
     if len(runs.seeds) == 1:
@@ -112,7 +116,8 @@ def _overview(runs: Runs, random: str | None) -> Part:
     problems = problem_table(runs)
     tables = []
     if len(problems):
-        lines.append(f"{len(problems)} runs are not complete; they are listed below.")
+        are = "run is not complete; it is" if len(problems) == 1 else "runs are not complete; they are"
+        lines.append(f"{len(problems)} {are} listed below.")
         shown = problems.assign(seed=problems["seed"].map(str))[["run", "seed", "status"]]
         tables.append(Table("incomplete", "Runs that are not complete.", problems, shown))
     else:
@@ -156,6 +161,10 @@ def _areas(runs: Runs, random: str | None) -> Part:
         f"AUBC in %: area under the learning curve from {budgets[0]} to {budgets[-1]} labeled images, divided by that "
         "range; mean over seeds ± half the 95 % interval (t). "
     )
+    if len(budgets) < len(runs.budgets):
+        caption += f"Over the budgets that all have: {_list(budgets)}. "
+    if table["mean"].isna().any():
+        caption += f"{MISSING}: no run has a score at all {len(budgets)} budgets. "
     data, rows = table, []
     tests = pd.DataFrame()
     if random is not None:
@@ -282,7 +291,8 @@ def _pairs(runs: Runs) -> Part:
         return Part("", "")
     caption = (
         "Pairwise penalty matrix: share of the budgets after the first at which the strategy of the row is better than "
-        "that of the column (paired t-test over seeds, p < 0.05, not adjusted). Low column means are good."
+        "that of the column (paired t-test over seeds, p < 0.05, not adjusted); none where only one of them has been. "
+        "Low column means are good."
     )
     shown = matrix.map(lambda value: number(value, 2)).rename_axis("strategy").reset_index()
     data = matrix.rename_axis("strategy").reset_index()
@@ -302,7 +312,8 @@ def _classes(runs: Runs) -> Part:
     names = dict.fromkeys(name for run in runs.runs for r in run.rounds for name in r.classes)
     measured = [name for name in names if name in set(table["class"])]
     absent = [name for name in names if name not in measured]
-    last = table.groupby("strategy")["labeled"].max().min()  # the last budget that all strategies have been at
+    been = [set(part["labeled"]) for _, part in table.groupby("strategy")]
+    last = max(set.intersection(*been), default=min(map(max, been)))  # the last that all strategies have been at
     at = table[table["labeled"] == last]
     rows = []
     for name in measured:
@@ -425,7 +436,7 @@ def _times(runs: Runs) -> Part:
     if table[list(PHASES)].isna().all(axis=None):
         return Part("", "")
     frame = table[["strategy", *PHASES]].assign(**{phase: table[phase].map(_seconds) for phase in PHASES})
-    frame["sum"] = table[list(PHASES)].sum(axis=1).map(_seconds)
+    frame["sum"] = table[list(PHASES)].sum(axis=1, min_count=1).map(_seconds)
     caption = "Seconds of a round by phase, mean over seeds and rounds; of a query's phases over rounds with a query."
     text = "Time of a round by phase. Rounds shared from another run count with the time they took there."
     return Part("Time", text, {"time": figures.plot_times(table)}, [Table("time", caption, table, frame)])

@@ -34,12 +34,13 @@ STYLES: dict[str, Style] = {
 """How a strategy is drawn, by its name in lower case without separators; the same in every figure."""
 
 _LINES: tuple[Line, ...] = (":", "-.", "--")
+_COLORS = ("#843c39", "#3b4cc0", "#b8860b", "#111111", "#c71585", "#008b8b")
+_MARKERS = ("o", "D", "v", "P", "X", "s")
 _SPARE: list[Style] = [
-    (color, marker, line)
+    (color, _MARKERS[(place + turn) % len(_MARKERS)], line)
+    for turn in range(len(_MARKERS))
     for line in _LINES
-    for color, marker in zip(
-        ("#843c39", "#3b4cc0", "#b8860b", "#111111", "#c71585", "#008b8b"), ("o", "D", "v", "P", "X", "s"), strict=True
-    )
+    for place, color in enumerate(_COLORS)
 ]
 
 
@@ -57,8 +58,9 @@ def styles_of(labels: Sequence[str]) -> dict[str, Style]:
     for label in labels:
         if label not in styles:
             start = zlib.crc32(label.encode()) % len(_SPARE)  # not hash(): that differs between processes
-            colors, shapes = {style[0] for style in styles.values()}, {style[1:] for style in styles.values()}
-            clashes = [(style[0] in colors) + (style[1:] in shapes) for style in _SPARE]
+            taken = list(styles.values())
+            colors, shapes = {style[0] for style in taken}, {style[1:] for style in taken}
+            clashes = [(taken.count(style), (style[0] in colors) + (style[1:] in shapes)) for style in _SPARE]
             order = [*range(start, len(_SPARE)), *range(start)]
             styles[label] = _SPARE[min(order, key=clashes.__getitem__)]
     return styles

@@ -12,7 +12,8 @@ import pytest
 from conftest import imported
 
 from seg_al import load
-from seg_al.reporting.runs import FIRST, read_run
+from seg_al.reporting.reading import read_run
+from seg_al.reporting.runs import FIRST
 from seg_al.study import Key
 
 CONFIG = """

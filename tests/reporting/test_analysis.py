@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from scipy.integrate import trapezoid
 
 from seg_al.config import UserError
 from seg_al.reporting import analysis, query_analysis, run_analysis
-from seg_al.reporting.runs import Runs, read_runs
+from seg_al.reporting.reading import read_runs
+from seg_al.reporting.runs import Runs
 
 SCORES = {
     # rows are seeds; the first round is shared
@@ -59,6 +61,15 @@ def test_cost_is_the_time_until_a_rounds_model_is_there(tmp_path: Path) -> None:
     assert len(table.loc[["old"]]) == 1  # the first model's time is known, later ones' is not
 
 
+def test_cost_after_a_round_that_is_missing_is_not_known(tmp_path: Path) -> None:
+    write_run(tmp_path / "vaal/seed0", [0.1, 0.2, 0.3])
+    write_run(tmp_path / "vaal/seed1", [0.1, 0.2, 0.3])
+    shutil.rmtree(tmp_path / "vaal/seed1/rounds/01")
+    table = analysis.cost_table(read_runs([tmp_path]))
+    assert table["n"].tolist() == [2, 1, 1]
+    assert table["seconds"].tolist() == [10, 10 + 3.5 + 10, 2 * (10 + 3.5) + 10]  # of the whole run alone
+
+
 def test_areas_are_means_over_the_budgets(tmp_path: Path) -> None:
     table = analysis.area_table(make(tmp_path)).set_index("strategy")
     for name, rows in SCORES.items():
@@ -79,7 +90,10 @@ def test_areas_of_runs_at_other_budgets_are_over_the_shared_ones(tmp_path: Path)
     write_run(tmp_path / "a/seed0", [0.1, 0.3, 0.5], budget=10)  # 10, 20, 30
     write_run(tmp_path / "b/seed0", [0.2, 0.4], budget=20)  # 10, 30
     runs = read_runs([tmp_path])
-    assert analysis.area_budgets(runs).tolist() == [10, 20, 30]  # a has them all
+    assert analysis.area_budgets(runs).tolist() == [10, 30]  # b will never be at 20
+    assert analysis.area_table(runs)["mean"].tolist() == pytest.approx([0.3, 0.3])
+    write_run(tmp_path / "e/seed0", [0.2], budget=20, planned=3, phase="train")  # will be at 10, 30 and 50
+    assert analysis.area_budgets(read_runs([tmp_path])).tolist() == [10, 30]
     write_run(tmp_path / "c/seed0", [0.2, 0.9, 0.4], budget=15)  # 10, 25, 40
     write_run(tmp_path / "d/seed0", [0.2], budget=15)
     assert analysis.area_budgets(read_runs([tmp_path])).tolist() == [10]
@@ -159,6 +173,8 @@ def test_random_is_found_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no strategy 'vall' among the runs; did you mean 'vaal'"):
         analysis.find_random(runs, "vall")
     write_run(tmp_path / "more/random/seed0", [0.1])
+    assert analysis.find_random(read_runs([tmp_path])) == "random"  # the very name wins
+    write_run(tmp_path / "again/random/seed0", [0.1])
     assert analysis.find_random(read_runs([tmp_path])) is None  # two of them: none is meant
     runs = make(
         tmp_path / "word", {"vaal": SCORES["vaal"], "cifar10_random": SCORES["random"], "randomized": SCORES["mc"]}
@@ -225,6 +241,13 @@ def test_overlaps_are_between_strategies_of_one_seed_and_seeds_of_one_strategy(t
     assert pairs.loc["a", "b"] == 2 and pairs.loc["a", "a"] == 1
 
 
+def test_overlaps_are_of_the_same_rounds_where_one_is_missing(tmp_path: Path) -> None:
+    for name in "ab":
+        write_run(tmp_path / name / "seed0", [0.1, 0.2, 0.3], queries=[["a050", "a051"], ["a052", "a053"]])
+    shutil.rmtree(tmp_path / "b/seed0/rounds/00")
+    assert query_analysis.overlap_matrix(read_runs([tmp_path]))[0].loc["a", "b"] == 1
+
+
 def test_redundancy_is_by_the_labels_before_the_query(tmp_path: Path) -> None:
     for seed in (0, 1):
         about = [{"redundancy": 0.8 + seed / 10}, {"redundancy": 0.5}]
@@ -286,3 +309,19 @@ def test_seconds_saved_by_shared_first_rounds(tmp_path: Path) -> None:
     write_run(home / "a/seed1", [0.1, 0.2])
     # seed 0: three took over what was trained once, seed 1: one
     assert run_analysis.seconds_saved(read_runs([home])) == (100.0, 100.0)
+    other = write_study(tmp_path / "t", ["a", "b"], [0])
+    write_run(other / "first_round/seed0", [0.1], seconds={"train": 3.0, "evaluate": 1.0})
+    for name in "ab":
+        write_run(other / name / "seed0", [0.1, 0.2])
+    write_run(tmp_path / "alone/seed0", [0.1, 0.2])  # shares nobody's first round
+    assert run_analysis.seconds_saved(read_runs([tmp_path])) == (104.0, 104.0)
+
+
+def test_upper_bounds_of_two_studies_are_not_one(tmp_path: Path) -> None:
+    for home, scores in (("s", (0.5, 0.7)), ("t", (0.9,))):
+        for seed, score in enumerate(scores):
+            write_full(tmp_path / home / f"full/seed{seed}", score)
+    assert analysis.full_score(read_runs([tmp_path / "s"])) == pytest.approx(0.6)
+    both = read_runs([tmp_path])
+    assert math.isnan(analysis.full_score(both)) and analysis.reached_levels(both) == {}
+    assert analysis.full_scores(both) == pytest.approx({"s/full": 0.6, "t/full": 0.9})

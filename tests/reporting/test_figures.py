@@ -85,7 +85,14 @@ def draw_all(names: Sequence[str]) -> dict[str, Figure]:
     }
 
 
-@pytest.mark.parametrize("names", [NAMES, NAMES[:1], [f"my ${k}_strategy" for k in range(14)]], ids=["8", "1", "14"])
+TWO_STUDIES = [f"camvid{kind}_study/{name}" for kind in ("", "_biased") for name in ("random", "mc_dropout", "vaal")]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [NAMES, NAMES[:1], [f"my ${k}_strategy" for k in range(14)], TWO_STUDIES, ["random", "a" * 45]],
+    ids=["8", "1", "14", "two studies", "long"],
+)
 def test_no_text_overlaps_or_is_cut_off(names: list[str]) -> None:
     for figure in draw_all(names).values():
         check_layout(figure)
@@ -147,6 +154,7 @@ def test_a_strategy_looks_the_same_whatever_else_is_drawn() -> None:
 def test_strategies_can_be_told_apart_in_grey() -> None:
     styles = styles_of(NAMES)
     assert len({style[1:] for style in styles.values()}) == len(NAMES)  # by marker and line, without the colour
+    assert len(set(styles_of([f"vaal_{k}" for k in range(60)]).values())) == 60  # none is drawn like another
     many = styles_of([f"mine{k}" for k in range(12)])
     assert len(set(many.values())) == 12
     # no colour so light that it is lost on white: grey value below 200 of 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import math
 from collections import Counter
@@ -72,12 +71,8 @@ def make_runs(
             for number in range(rounds + 1):
                 home = folder / f"{strategy}" / f"seed{seed}" / "rounds" / f"{number:02d}"
                 ids = tuple(f"{name}/s{seed}r{number}i{rank}" for rank in range(asked))
-                query = Query(ids, {}, {}, 0.5, home / "query") if number < rounds else None
-                if query:
-                    home.mkdir(parents=True)
-                    with open(home / "query.csv", "w", newline="", encoding="utf-8", errors="replace") as table:
-                        rows = [(r + 1, ids[r], "" if strategy == 0 else 0.25 * r - 0.125) for r in range(asked)]
-                        csv.writer(table).writerows([("rank", "id", "score"), *rows])
+                scores = tuple(math.nan if strategy == 0 else 0.25 * rank - 0.125 for rank in range(asked))
+                query = Query(ids, {}, {}, 0.5, home / "query", scores) if number < rounds else None
                 if query and pictures:
                     noise = rng.integers(0, 255, (asked, 2, 18, side, 3), dtype=np.uint8)
                     write_pictures(query.folder, [tuple(pair) for pair in noise])
@@ -193,7 +188,7 @@ def test_gallery_has_each_picture_once(tmp_path):
     query = next(q for q in parsed.gallery["queries"] if (q["strategy"], q["seed"], q["round"]) == (1, 0, 1))
     assert [tile["id"] for tile in query["tiles"]] == ["entropy/s0r1i0", "entropy/s0r1i1", "entropy/s0r1i2"]
     assert [tile["score"] for tile in query["tiles"]] == ["−0.125", "0.125", "0.375"]
-    assert query["facts"] == "trained on 14 images: mIoU 0.500; asked for 4 more; redundancy 0.500"
+    assert query["facts"] == "trained on 14 images: mIoU 50.0 %; asked for 4 more; redundancy 0.500"
     for rank, tile in enumerate(query["tiles"], 1):
         for part, suffix in (("image", ""), ("label", "_label")):
             assert Counter([parsed.gallery["pictures"][tile[part]]]) == encoded(
@@ -264,6 +259,8 @@ def report(tmp_path_factory) -> tuple[Path, Path]:
     (folder / "wide.svg").write_text(SVG, encoding="utf-8")
     wide = pd.DataFrame(np.arange(60.0).reshape(3, 20), index=["b", "c", "a"]).add_prefix("class ")
     wide.iloc[1, 0] = np.nan
+    texts = {"time": ["1,100", "900", "12,000"], "n": ["−9 (n=1)", "10 ± 2*", "> 9 [8, open]"]}
+    wide = wide.assign(**texts, word=["undefined", "2 %", "≥ 10 %"])
     text = "https://example.org/" + "a_very_long_path_without_a_break" * 5
     sections = [Section("W" * 60, text, [folder / "wide.svg"], [("Numbers " * 30, wide)])]
     runs = make_runs(folder, [NAUGHTY, "entropy", "a_strategy_with_a_long_name_without_a_space" * 3], asked=12)
@@ -356,7 +353,11 @@ def test_tables_sort(chromium, report):
     column = "[...document.querySelectorAll('tbody th')].map(c => c.textContent).join('')"
     click = "document.querySelectorAll('thead button')[{}].click()".format
     assert chromium.evaluate(column) == "bca"
-    for head, order in ((0, "abc"), (0, "cba"), (1, "abc"), (1, "bac")):  # nothing is last, up and down
+    last = 20
+    for head, order in (
+        (0, "abc"), (0, "cba"), (1, "abc"), (1, "bac"),  # nothing is last, up and down
+        (last + 1, "abc"), (last + 2, "cab"), (last + 2, "bac"), (last + 3, "acb"), (last + 3, "cab"),
+    ):  # fmt: skip
         chromium.evaluate(click(head))
         assert chromium.evaluate(column) == order
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import pytest
 from run_directories import write_full, write_run, write_study
 
 from seg_al.config import UserError
+from seg_al.reporting.reading import read_runs
 from seg_al.reporting.report import as_markdown, write_report
-from seg_al.reporting.runs import read_runs
 from seg_al.reporting.sections import make_parts
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +152,45 @@ def test_runs_in_any_state_give_a_report(tmp_path: Path, state: str) -> None:
     text = as_markdown("title", parts)
     assert "nan" not in text.lower() and parts[0].title == "Overview"
     assert (len(parts) > 1) == (state != "full only")
+
+
+def test_what_an_earlier_report_wrote_goes_and_files_of_others_stay(tmp_path: Path) -> None:
+    home = make_study(tmp_path / "study")
+    out = write_report([home])
+    (out / "tables/mine.csv").write_text("1\n")
+    (out / ".files").write_text((out / ".files").read_text() + "../study.json\nreport.md\n")  # not ours to take away
+    shutil.rmtree(home / "vaal")
+    write_study(home, ["random"], [0, 1])
+    before = {path.relative_to(out) for path in out.rglob("*.*")}
+    write_report([home])
+    gone = {path.as_posix() for path in before - {path.relative_to(out) for path in out.rglob("*.*")}}
+    assert {"indices/vaal_seed0.csv", "tables/penalty_matrix.tex", "figures/differences.png"} <= gone
+    assert (out / "tables/mine.csv").exists() and (out / "report.md").exists() and (home / "study.json").exists()
+
+
+def test_indices_of_every_run_are_written(tmp_path: Path) -> None:
+    for name in ("x/vaal", "y/vaal", "x_vaal", "mc"):
+        write_run(tmp_path / name / "seed0", [0.1, 0.2], queries=[[name]])
+    (tmp_path / "x/vaal/seed0/rounds/01/metrics.json").write_text("{")  # damaged, but what it asked for is known
+    (tmp_path / "y/vaal/seed0/rounds/00/query.csv").write_text("id,score,rank\ny/vaal,0.5,1\n")
+    (tmp_path / "mc/seed0/rounds/00/labeled.txt").unlink()
+    with pytest.warns(UserWarning, match="labeled.txt: what was labeled cannot be read") as warned:
+        out = write_report([tmp_path], tmp_path / "report")
+    assert len(warned) == 1
+    asked = {path.stem: path.read_text().splitlines()[11:] for path in (out / "indices").glob("*.csv")}
+    assert asked == {
+        "x_vaal_seed0": ["1,1,x_vaal,"],
+        "x_vaal_seed0_": ["1,1,x/vaal,"],  # the damaged one comes after the others
+        "y_vaal_seed0": ["1,1,y/vaal,0.5"],
+    }
+
+
+@pytest.mark.parametrize("place", ["file", "/proc/nothing"])
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path, place: str) -> None:
+    home = make_study(tmp_path / "study")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written \([A-Z].*\)$"):
+        write_report([home], tmp_path / place)
 
 
 def test_nothing_to_report_on_is_one_line(tmp_path: Path) -> None:

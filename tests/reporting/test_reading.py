@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 from run_directories import write_full, write_run, write_study
 
 from seg_al.config import UserError
-from seg_al.reporting.runs import read_runs
+from seg_al.reporting.reading import read_runs
+
+METRICS = (
+    '{"test": {"mIoU": 0.4}, "labeled": 20, "round": 1, "fraction": 0.2, "seconds": {}, "diagnostics": {}, '
+    '"query": null}'
+)
 
 
 @pytest.fixture
@@ -33,8 +39,8 @@ def test_a_study_is_read_in_its_own_order_without_its_shared_first_rounds(study:
     np.testing.assert_array_equal(runs.scores("vaal"), [[0.3, 0.4, 0.5], [0.2, 0.3, np.nan]])
     np.testing.assert_array_equal(runs.scores("mc"), [[0.3, 0.35, 0.4], [np.nan] * 3])
     assert [run.rounds[0].score for run in runs.full] == [0.7]
-    assert runs.first_seconds == {0: 42.0, 1: 43.0}
-    assert runs.pool == {"size": 100} and runs.sequence == "[^_]*"
+    assert runs.first_seconds == {(study, 0): 42.0, (study, 1): 43.0}
+    assert runs.pool["size"] == 100 and runs.sequence == "[^_]*"
 
 
 def test_what_is_not_complete_says_so(study: Path) -> None:
@@ -77,7 +83,19 @@ def test_the_error_a_stopped_run_ended_with_is_told(study: Path) -> None:
         ("rounds/01/metrics.json", "[]", "rounds/01/metrics.json"),
         ("rounds/01/metrics.json", '{"test": {"IoU": {}}}', "no metric under 'test'"),
         ("rounds/01/labeled.txt", "a000\n", "says 20 labeled images, but labeled.txt lists 1"),
+        ("rounds/01/metrics.json", '{"test": {"accuracy": 0.5}, "round": 1}', "its metric is accuracy"),
+        ("rounds/01/metrics.json", '{"test": {"mIoU": 45.2}, "labeled": 20, "round": 1, "fraction": 0.2}', "of 45.2"),
+        ("rounds/01/metrics.json", '{"test": {"mIoU": 0.4}, "labeled": 20, "round": Infinity}', "metrics.json"),
+        ("rounds/01/metrics.json", '{"test": {"mIoU": 0.4}, "labeled": 20, "seconds": [1]}', "'seconds'"),
+        ("rounds/01/metrics.json", METRICS.replace("0.4", "-Infinity"), "infinite"),
+        ("rounds/01/metrics.json", METRICS.replace('"diagnostics": {}', '"diagnostics": [1]'), "'diagnostics'"),
+        ("rounds/01/metrics.json", METRICS.replace("null", '{"pixels": [1]}'), "'pixels'"),
+        ("rounds/01/metrics.json", METRICS.replace("null", '{"pixels": {"road": null}}'), "metrics.json"),
+        ("rounds/01/query.csv", "rank,id,score\n1\n", "a line without an id"),
+        ("rounds/01/query.csv", "rank,id,score\n1,a050,abc\n", "'abc'"),
+        ("rounds/01/query.csv", f"rank,id,score\n1,{'a' * 200_000},\n", "field"),
         ("state.json", "{", "state.json"),
+        ("state.json", "[1]", "no object of JSON"),
     ],
 )
 def test_a_damaged_run_is_set_apart_and_its_file_is_named(study: Path, file: str, text: str, said: str) -> None:
@@ -86,6 +104,59 @@ def test_a_damaged_run_is_set_apart_and_its_file_is_named(study: Path, file: str
     assert runs.strategies == ("vaal",)
     broken = next(run for run in runs.broken if (run.strategy, run.seed) == ("mc", 0))
     assert broken.status.startswith("damaged: ") and said in broken.status and "\n" not in broken.status
+
+
+def test_a_sound_round_of_these_texts_is_read(study: Path) -> None:
+    (study / "mc/seed0/rounds/01/metrics.json").write_text(METRICS)
+    assert read_runs([study]).scores("mc")[0].tolist() == [0.3, 0.4, 0.4]
+
+
+def test_a_round_that_is_missing_is_told_and_nobodys_copy_is_a_round(study: Path) -> None:
+    shutil.copytree(study / "vaal/seed0/rounds/02", study / "vaal/seed0/rounds/02_old")
+    shutil.rmtree(study / "mc/seed0/rounds/01")
+    vaal, mc = (next(run for run in read_runs([study]).runs if run.strategy == name) for name in ("vaal", "mc"))
+    assert len(vaal.rounds) == 3 and vaal.finished
+    assert mc.missing == (1,) and mc.status == "unfinished: 2 of 3 rounds, round 1 is missing"
+    (study / "mc/seed0/config.py").write_text("")  # a run that does not say how many rounds it has
+    assert read_runs([study / "mc"]).runs[0].status == "unfinished: 2 rounds, round 1 is missing"
+
+
+def test_what_a_study_lacks_is_told_from_above_it_too(study: Path) -> None:
+    (study / "logs").mkdir()
+    (study / "logs/mc_seed1.log").write_text("error: weights are missing\n")
+    shutil.rmtree(study / "first_round/seed1/rounds")
+    write_study(study.parent / "other/waiting", ["a"], [7])
+    assert {(run.strategy, run.seed): run.status for run in read_runs([study.parent]).broken} == {
+        ("mc", 1): "never started; its log ends with 'error: weights are missing'",
+        ("full", 1): "never started",
+        ("first_round", 1): "no round finished yet",
+        ("a", 7): "never started",
+    }
+    assert not read_runs([study / "vaal"]).broken  # of a part nothing more is expected
+
+
+def test_names_that_tables_need_are_not_a_strategys(tmp_path: Path) -> None:
+    for name in ("pool", "strategy", "class", "vaal"):
+        write_run(tmp_path / f"mine/{name}/seed0", [0.1])
+    assert set(read_runs([tmp_path]).strategies) == {"mine/pool", "mine/strategy", "mine/class", "vaal"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("study.json", "[1]"),
+        ("study.json", '{"seeds": [0]}'),
+        ("study.json", '{"strategies": ["vaal"], "seeds": 3}'),
+        ("pool.json", "[1]"),
+        ("pool.json", '{"pixels": {"road": 3}}'),
+        ("pool.json", '{"size": 0}'),
+        ("pool.json", '{"size": 9, "pixels": [3]}'),
+    ],
+)
+def test_a_studys_damaged_file_is_named(study: Path, file: str, text: str) -> None:
+    (study / file).write_text(text)
+    with pytest.raises(UserError, match=rf"{file}: damaged \(.*\); delete it, or run the study again"):
+        read_runs([study])
 
 
 def test_rounds_are_in_order_of_their_numbers_beyond_a_hundred(tmp_path: Path) -> None:
@@ -141,7 +212,7 @@ def test_runs_may_be_given_one_by_one_and_twice(tmp_path: Path) -> None:
 
 def test_a_part_of_a_study_still_has_its_pool(study: Path) -> None:
     runs = read_runs([study / "vaal"])
-    assert runs.pool == {"size": 100} and runs.sequence == "[^_]*" and not runs.broken
+    assert runs.pool["size"] == 100 and runs.sequence == "[^_]*" and not runs.broken
 
 
 def test_two_pools_are_no_pool(study: Path, tmp_path: Path) -> None:
