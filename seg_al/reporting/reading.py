@@ -72,10 +72,11 @@ def read_runs(folders: Sequence[Path | str]) -> Runs:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
-    """Yield the run directories at most three folders deep."""
+    """Yield the run directories at most three folders deep, without hidden folders."""
     for depth in ("", "*/", "*/*/", "*/*/*/"):
         for path in sorted(folder.glob(f"{depth}config.py")):
-            if (path.parent / "rounds").is_dir() or (path.parent / "state.json").exists():
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # a trash, checkpoints
+            if not hidden and ((path.parent / "rounds").is_dir() or (path.parent / "state.json").exists()):
                 yield path.parent
 
 

@@ -154,7 +154,8 @@ def _curves(runs: Runs) -> Part:
 def _areas(runs: Runs, random: str | None) -> Part:
     table, budgets = area_table(runs), area_budgets(runs)
     if table["mean"].isna().all():
-        return Part("AUBC", "")
+        few = len(budgets) < 2 < len(runs.budgets)
+        return Part("AUBC", "No area can be given: the strategies share fewer than two budgets." if few else "")
     # best first, those without a number last
     table = table.iloc[np.argsort(-table["mean"].to_numpy(), kind="stable")].reset_index(drop=True)
     caption = (

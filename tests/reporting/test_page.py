@@ -260,7 +260,7 @@ def report(tmp_path_factory) -> tuple[Path, Path]:
     wide = pd.DataFrame(np.arange(60.0).reshape(3, 20), index=["b", "c", "a"]).add_prefix("class ")
     wide.iloc[1, 0] = np.nan
     texts = {"time": ["1,100", "900", "12,000"], "n": ["−9 (n=1)", "10 ± 2*", "> 9 [8, open]"]}
-    wide = wide.assign(**texts, word=["undefined", "2 %", "≥ 10 %"])
+    wide = wide.assign(**texts, word=["undefined (n=5)", "2 %", "≥ 10 %"])
     text = "https://example.org/" + "a_very_long_path_without_a_break" * 5
     sections = [Section("W" * 60, text, [folder / "wide.svg"], [("Numbers " * 30, wide)])]
     runs = make_runs(folder, [NAUGHTY, "entropy", "a_strategy_with_a_long_name_without_a_space" * 3], asked=12)

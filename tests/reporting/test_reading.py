@@ -206,7 +206,8 @@ def test_runs_may_be_given_one_by_one_and_twice(tmp_path: Path) -> None:
     write_run(tmp_path / "vaal/seed0", [0.1])
     write_run(tmp_path / "vaal/seed1", [0.1])
     write_run(tmp_path / "my run", [0.1])
-    runs = read_runs([tmp_path / "vaal/seed1", tmp_path / "vaal", tmp_path / "my run"])
+    write_run(tmp_path / ".trash/vaal/seed0", [0.1])
+    runs = read_runs([tmp_path / "vaal/seed1", tmp_path / "vaal", tmp_path / "my run", tmp_path])
     assert [(run.strategy, run.seed) for run in runs.runs] == [("my run", 0), ("vaal", 0), ("vaal", 1)]
 
 
