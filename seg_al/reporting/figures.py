@@ -228,6 +228,12 @@ def _width(labels: Iterable[str]) -> float:
     return max(WIDTH, 2.2 + 0.058 * max(map(len, labels), default=0))
 
 
+def _below(xlabel: str, labels: Iterable[str]) -> str:
+    """Return the label of the x axis in lines as long as the axes right of these labels are wide."""
+    labels = list(labels)
+    return textwrap.fill(literal(xlabel), int(17 * (_width(labels) - 0.2 - 0.058 * max(map(len, labels), default=0))))
+
+
 def _wrapped(title: str) -> str:
     """Return a title in lines that fit a small panel, broken behind a / where there is one."""
     if len(title) <= _TITLE:
@@ -353,7 +359,7 @@ def plot_intervals(table: pd.DataFrame, strategies: Sequence[str], xlabel: str, 
         axes.axvline(0, color="#222222", linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(table)), [literal(name) for name in table["strategy"]])
         axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set_xlabel(textwrap.fill(literal(xlabel), 38))
+        axes.set_xlabel(_below(xlabel, table["strategy"]))
         axes.grid(axis="x", color="#e4e4e4", linewidth=0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -393,7 +399,7 @@ def plot_ratios(ratios: pd.DataFrame, strategies: Sequence[str], xlabel: str) ->
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(textwrap.fill(literal(xlabel), 38))
+        axes.set_xlabel(_below(xlabel, names))
         markers = [
             (Line2D([], [], color=styles[n][0], marker=styles[n][1], linestyle="", markeredgecolor="white"), n)
             for n in shown

@@ -40,7 +40,7 @@ from seg_al.reporting.tables import MISSING, Table, interval, number, p_value
 
 _VAAL = {
     "active_units": "active latent units",
-    "auc": "AUC of D, labeled / unlabeled",
+    "auc": "AUC of D",
     "score_std": "std of D",
     "mse_over_variance": "MSE / variance",
     "kl": "KL (nats)",
