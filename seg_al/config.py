@@ -24,6 +24,8 @@ import typeguard
 import tyro
 from typing_extensions import dataclass_transform
 
+from seg_al.reporting.files import write_atomically
+
 
 class UserError(Exception):
     """A mistake in what the user gave; its text is one line: what, where, what to do.
@@ -185,6 +187,8 @@ def _named(kind: type) -> str:
 
 def override(config: Component, arguments: Sequence[str], prog: str = "", description: str | None = None) -> Any:
     """Return `config` with ``--setting value`` pairs applied by tyro; UserError on a wrong one."""
+    if not arguments:  # tyro would take settings called a-b and a_b for one
+        return config
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -344,7 +348,7 @@ def save(config: Component, folder: str | Path) -> None:
         waiting |= {n for n in imported if isinstance(n, str) and n in sys.modules}
         if "." in name:
             waiting.add(name.rpartition(".")[0])
-    (folder / "config.py").write_text(source(config), encoding="utf-8")
+    write_atomically(folder / "config.py", source(config))  # last: where it is, the folder holds a run
 
 
 def _is_user_module(module: types.ModuleType) -> bool:

@@ -39,6 +39,9 @@ from seg_al.tasks.base import Metric, Task
 from seg_al.tasks.segmentation import Segmentation
 from seg_al.training import Train, evaluate, fit, member_name, member_samples
 
+FIRST_ROUND = ("labeled.txt", "model.pt", "confusion.csv", "metrics.json")
+"""Files of a first round that another run takes over."""
+
 
 class Experiment(Component):
     """One run of active learning: train, evaluate, select, label, and again."""
@@ -153,14 +156,23 @@ class Experiment(Component):
         """Return the indices of the initial pool; check that the queries after it fit into the pool."""
         chooser = RandomInitial(size=self.initial) if isinstance(self.initial, int) else self.initial
         initial = chooser.choose(self.dataset, pool, self.seed)
-        queries = self.rounds - 1
-        wanted = len(initial) + self.budget * queries
-        if wanted > len(pool):
-            raise UserError(
-                f"{len(initial)} initial + {queries} queries of {self.budget} are {wanted} images, but the pool holds "
-                f"{len(pool)}; lower budget to {(len(pool) - len(initial)) // queries}, or rounds"
-            )
+        self.check_size(len(initial), len(pool))
         return initial
+
+    def check_size(self, initial: int, pool: int) -> None:
+        """Check that a pool of so many images holds the initial ones and all queries.
+
+        Raises:
+            UserError: it does not.
+        """
+        queries = self.rounds - 1
+        wanted = initial + self.budget * queries
+        if wanted > pool:
+            lower = f"budget to {(pool - initial) // queries}, or rounds" if initial < pool else "initial"
+            raise UserError(
+                f"{initial} initial + {queries} queries of {self.budget} are {wanted} images, but the pool holds "
+                f"{pool}; lower {lower}"
+            )
 
 
 class _Loop:
@@ -215,9 +227,13 @@ class _Loop:
     def take_over(self, first_round: Path) -> None:
         """Copy a first round, trained and evaluated, from another run's directory."""
         folder = first_round / "rounds" / "00"
-        for name in ("labeled.txt", "model.pt", "confusion.csv", "metrics.json"):
-            self.directory.write(self.file(name), (folder / name).read_bytes())
-        self.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        try:
+            files = {name: (folder / name).read_bytes() for name in FIRST_ROUND}
+            self.metrics = json.loads(files["metrics.json"])
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder}: damaged ({error}); delete {first_round} to train it anew") from None
+        for name, content in files.items():
+            self.directory.write(self.file(name), content)
         self.write_results()
         self.advance("select")
 
@@ -229,7 +245,7 @@ class _Loop:
         phase.seed_torch("initial weights")
         network = self.experiment.model.build(len(self.dataset.class_names)).to(self.fabric.device)
         weights = self.directory.path / self.file("model.pt")
-        if self.phase != "train":
+        if self.phase != "train" and weights.exists():  # deleted, as one does with a damaged file, it is made again
             try:
                 network.load_state_dict(load_tensors(weights))
             except RuntimeError as error:
@@ -350,15 +366,19 @@ class _Loop:
         }
         self.directory.write_json("state.json", state)
         if phase in ("train", "done") and self.directory.writes:
-            for checkpoint in self.directory.path.glob("rounds/*/*.ckpt"):
-                checkpoint.unlink()
+            for pattern in ("*.ckpt", ".*.ckpt.*"):  # the latter of processes that were killed as they wrote
+                for checkpoint in self.directory.path.glob(f"rounds/*/{pattern}"):
+                    checkpoint.unlink()
 
     def write_results(self) -> None:
         """Write this round's metrics, and the curve so far as a table and a figure."""
         if self.directory.writes:
             self.directory.write_json(self.file("metrics.json"), self.metrics)
             write_curve(self.directory.path, collect(self.directory.path))
-            plot_curve(self.directory.path, self.directory.siblings())
+            try:
+                plot_curve(self.directory.path, self.directory.siblings())
+            except UserError as error:
+                self.say(f"note: curve.png is not drawn: {error}")
 
     def summarize(self, network: nn.Module) -> None:
         """Write the whole round's results, also to TensorBoard, and say how it went in one line."""

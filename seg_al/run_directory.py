@@ -36,7 +36,8 @@ class RunDirectory:
     def __init__(self, path: Path, writes: bool = True, wait: bool = False) -> None:
         self.path = path
         self.writes = writes
-        self._lock = filelock.FileLock(path / ".lock", timeout=-1 if wait else 0)
+        self.wait = wait
+        self._lock = filelock.FileLock(path / ".lock")
 
     def open(self, config: Component, ignore: Sequence[str] = ()) -> dict[str, Any] | None:
         """Lock the folder, check that it belongs to `config`, and return the state of an unfinished run.
@@ -53,13 +54,10 @@ class RunDirectory:
         """
         if self.writes:
             source(config)  # what cannot be written down is refused before there is a folder
+            self.check(config, ignore)  # as are files of others, before our lock lies among them
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire()
-            except filelock.Timeout:
-                raise UserError(
-                    f"{self.path}: another process is working on this run; wait for it or stop it"
-                ) from None
+                self._acquire()
             except OSError as error:
                 raise UserError(f"{self.path}: cannot write the run directory ({error.strerror})") from None
             try:
@@ -70,6 +68,16 @@ class RunDirectory:
                 self.close()
                 raise
         return self.state()
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            busy = f"{self.path}: another process is working on this run"
+            if not self.wait:
+                raise UserError(f"{busy}; wait for it or stop it") from None
+            print(f"{busy}; waiting for it", flush=True)
+            self._lock.acquire(timeout=-1)
 
     def check(self, config: Component, ignore: Sequence[str] = ()) -> bool:
         """Return whether the folder holds a run, and check that it is one of `config`.
@@ -94,14 +102,17 @@ class RunDirectory:
                     "give this run another --name, or delete that folder"
                 )
             return True
-        if self.path.exists() and any(child.name != ".lock" for child in self.path.iterdir()):
+        begun = (self.path / ".lock").exists() and not (self.path / "rounds").exists()  # by a process, or one killed
+        if self.path.exists() and not begun and any(self.path.iterdir()):
             raise UserError(f"{self.path}: holds files but no run; give this run another --name, or empty that folder")
         return False
 
     def _describe(self) -> None:
         """Write environment.json, a record a start: a run may go on after an update."""
-        file = self.path / "environment.json"
-        starts = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        try:
+            starts = list(json.loads((self.path / "environment.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # there is none, or it is damaged: no run needs it
+            starts = []
         self.write_json("environment.json", [*starts, environment()])
 
     def close(self) -> None:
@@ -139,7 +150,7 @@ class RunDirectory:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{self.path / name}: damaged ({error}); restore it or start the run under a new name"
+                f"{self.path / name}: damaged ({error}); restore it, or delete {self.path} to run it anew"
             ) from None
 
     def write_json(self, name: str | Path, value: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from seg_al.config import Component, UserError
+from seg_al.config import Component, UserError, source
 from seg_al.experiment import Experiment
 from seg_al.oracle import for_each
 from seg_al.pool import RandomInitial
@@ -19,6 +20,9 @@ from seg_al.reporting.runs import FIRST, FULL
 from seg_al.run_directory import RunDirectory, as_json
 from seg_al.strategies.base import Strategy
 from seg_al.strategies.random import Random
+
+TAKEN = (FIRST, FULL, "indices", "logs", "report", "study.json", "pool.json")
+"""Names in a study's folder that are not a strategy's."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,23 @@ class Study(Component):
 
     def __post_init__(self) -> None:
         for name in self.strategies:
-            if not re.fullmatch(r"[\w+-][\w.+-]*", name) or name in (FIRST, FULL, "indices", "logs", "report"):
+            if not re.fullmatch(r"[\w+][\w.+-]*", name) or name in TAKEN:
                 raise UserError(
                     f"Study.strategies: {name!r} cannot be a folder's name here; take letters, digits, _ and -"
                 )
+        options = [name.replace("-", "_") for name in self.strategies]
+        if twice := next((name for name in options if options.count(name) > 1), None):
+            raise UserError(
+                f"Study.strategies: two names are {twice!r} but for - and _, which options do not tell apart"
+            )
         if not self.strategies:
             raise UserError("Study.strategies is empty; name at least one, as {'random': Random()}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"Study.seeds must be distinct numbers from 0, at least one, not {self.seeds}")
+        try:
+            re.compile(self.sequence)
+        except re.error as error:
+            raise UserError(f"Study.sequence {self.sequence!r} is no regular expression: {error}") from None
 
     @property
     def directory(self) -> Path:
@@ -99,9 +112,14 @@ class Study(Component):
         """
         shared = None if key.name in (FIRST, FULL) else self.experiment(Key(FIRST, key.seed)).directory
         path = self.experiment(key).run(shared, wait=True)
-        if key.name != FIRST:
-            write_indices(path, self.directory / "indices" / f"{key.name}_seed{key.seed}.csv")
+        self.publish(key)
         return path
+
+    def publish(self, key: Key) -> None:
+        """Write what a finished run labeled into ``indices/``, if it is not there."""
+        file = self.directory / "indices" / f"{key.name}_seed{key.seed}.csv"
+        if key.name != FIRST and not file.exists():
+            write_indices(self.experiment(key).directory, file)
 
     def done(self, key: Key) -> bool:
         """Tell whether a run is finished.
@@ -113,8 +131,29 @@ class Study(Component):
         run = RunDirectory(experiment.directory)
         return run.check(experiment, ignore=("machine",)) and (run.state() or {}).get("phase") == "done"
 
+    def check_size(self) -> None:
+        """Check that the pool holds what the runs will ask for, where the initial pool's size is a setting.
+
+        Raises:
+            UserError: it does not.
+        """
+        initial = self.base.initial
+        size = initial if isinstance(initial, int) else getattr(initial, "size", None)
+        if size is not None:
+            self.base.check_size(size, len(self.base.dataset.samples("train")))
+
     def describe(self) -> None:
-        """Write ``study.json``, the runs that belong to the study, and ``pool.json``, the classes of its pool."""
+        """Write ``study.json``, the runs that belong to the study, and ``pool.json``, the classes of its pool.
+
+        Raises:
+            UserError: the study's folder cannot be written to.
+        """
+        try:
+            self._describe()
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be written ({error.strerror or error})") from None
+
+    def _describe(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         about = {
             "strategies": list(self.strategies),
@@ -124,8 +163,12 @@ class Study(Component):
             "sequence": self.sequence,
         }
         write_atomically(self.directory / "study.json", as_json(about))
-        file = self.directory / "pool.json"
-        if not file.exists():
+        file, dataset = self.directory / "pool.json", source(self.base.dataset)
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))["dataset"]
+        except (OSError, ValueError, TypeError, KeyError):
+            known = None
+        if known != dataset:
             samples, names = self.base.dataset.samples("train"), self.base.dataset.class_names
             counts = np.zeros((len(samples), len(names)), np.int64)
 
@@ -137,4 +180,4 @@ class Study(Component):
             for_each(read, range(len(samples)), "labels of the pool")
             pixels, images = counts.sum(0).tolist(), (counts > 0).sum(0).tolist()
             classes = {"pixels": dict(zip(names, pixels, strict=True)), "images": dict(zip(names, images, strict=True))}
-            write_atomically(file, as_json({"size": len(samples), **classes}))
+            write_atomically(file, as_json({"dataset": dataset, "size": len(samples), **classes}))

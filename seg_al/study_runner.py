@@ -12,6 +12,7 @@ from contextlib import suppress
 import torch
 
 from seg_al.config import UserError, nearest
+from seg_al.reporting.reading import ERROR
 from seg_al.reporting.runs import FIRST, FULL
 from seg_al.study import Key, Study
 
@@ -54,6 +55,8 @@ def run_all(study: Study, keys: Sequence[Key], workers: int, launch: Launch) -> 
     if workers < 1:
         raise UserError(f"--workers is {workers}; it takes at least 1")
     waiting = [key for key in keys if not study.done(key)]
+    for key in set(keys) - set(waiting):
+        study.publish(key)  # one killed at its very end had no time for that
     print(f"{study.directory}: {len(keys) - len(waiting)} of {len(keys)} runs are done", flush=True)
     failed: dict[Key, str] = {}
     under_way: set[Key] = set()
@@ -113,30 +116,40 @@ class Processes:
         self.running: set[subprocess.Popen[str]] = set()
 
     def __call__(self, key: Key, slot: int) -> str | None:
-        """Do one run; return the last line it said where it failed."""
+        """Do one run; return why it failed, in a line."""
         self.logs.mkdir(parents=True, exist_ok=True)
         path = self.logs / f"{key.name}_seed{key.seed}.log"
         with open(path, "a", encoding="utf-8") as log:
+            before = path.stat().st_size
             process = subprocess.Popen(
-                self.command(key), stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment(slot)
-            )
+                self.command(key), stdout=subprocess.PIPE, stderr=log, env=self._environment(slot),
+                encoding="utf-8", errors="replace",
+            )  # fmt: skip
             self.running.add(process)
             for line in process.stdout or ():
                 log.write(line)
                 log.flush()
-                if re.match(r"round \d+/\d+ ", line):
+                if re.match(r"round \d+/\d+ |.*; waiting for it$", line):
                     print(f"{key!s:24} {line.rstrip()}", flush=True)
         self.running.discard(process)
         if process.wait() == 0:
             return None
-        said = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f"{said[-1] if said else f'exit code {process.returncode}'} (see {path})"
+        said = path.read_bytes()[before:].decode(errors="replace").strip().splitlines()
+        errors = [line for line in said if ERROR.match(line)]
+        if process.returncode < 0:
+            why = f"killed by signal {-process.returncode}"
+        else:
+            why = (errors or said or [f"exit code {process.returncode}"])[-1]
+        return f"{why} (see {path})"
 
     def _environment(self, slot: int) -> dict[str, str]:
-        shared = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.workers))}
+        # a scheduler may have given this process some of the machine's cores and GPUs alone
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // self.workers)), **os.environ}
         if gpus := torch.cuda.device_count():
-            shared["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
-        return {**shared, **os.environ}
+            given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+            environment["CUDA_VISIBLE_DEVICES"] = given.split(",")[slot % gpus].strip()
+        return environment
 
     def stop(self) -> None:
         """End what is running; what it has done is kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -287,15 +288,31 @@ def test_a_damaged_model_or_state_is_named(tmp_path: Path, monkeypatch: pytest.M
     model = run / "rounds" / "00" / "model.pt"
     whole = model.read_bytes()
     model.write_bytes(whole[:100])
-    with pytest.raises(UserError, match=r"model\.pt: damaged"):
+    with pytest.raises(UserError, match=r"model\.pt: damaged .* delete it to repeat that step"):
         tiny_experiment(tmp_path).run()
-    model.write_bytes(whole)
+    model.unlink()
+    (model.parent / ".train.ckpt.4711").write_bytes(b"")  # of a process killed as it wrote
+    (run / "environment.json").write_text("")
+    monkeypatch.setattr(Random, "select", fails)
+    with pytest.raises(Killed):
+        tiny_experiment(tmp_path).run()
+    monkeypatch.undo()
+    sound = {name: value.tolist() for name, value in torch.load(io.BytesIO(whole)).items()}
+    assert {name: value.tolist() for name, value in torch.load(model).items()} == sound
     state = (run / "state.json").read_text()
     (run / "state.json").write_text(state[:50])
     with pytest.raises(UserError, match=r"state\.json: damaged"):
         tiny_experiment(tmp_path).run()
     (run / "state.json").write_text(state)
     tiny_experiment(tmp_path).run()
+    assert not list(run.glob("rounds/*/.*"))
+
+
+def test_a_damaged_curve_of_another_run_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tiny_experiment(tmp_path, name="other", strategy=Entropy()).run()
+    (other / "curve.csv").write_text("")
+    run = tiny_experiment(tmp_path).run()
+    assert "note: curve.png is not drawn: cannot read" in capsys.readouterr().out and (run / "curve.csv").exists()
 
 
 def test_an_initial_pool_from_another_runs_file(tmp_path: Path) -> None:

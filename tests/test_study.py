@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from seg_al.data.base import Split
 from seg_al.reporting.reading import read_runs
 from seg_al.reporting.run_analysis import seconds_saved
 from seg_al.study import Key
-from seg_al.study_runner import chosen, run_all
+from seg_al.study_runner import Processes, chosen, run_all
 
 CONFIG = """
     from pathlib import Path
@@ -127,6 +128,10 @@ def test_a_study_is_a_config(tmp_path: Path) -> None:
         ({"strategies": {"full": Random()}}, "'full'"),
         ({"strategies": {"first_round": Random()}}, "'first_round'"),
         ({"strategies": {"a/b": Random()}}, "'a/b'"),
+        ({"strategies": {"-x": Random()}}, "'-x'"),
+        ({"strategies": {"pool.json": Random()}}, "'pool.json'"),
+        ({"strategies": {"a-b": Random(), "a_b": Entropy()}}, "'a_b' but for - and _"),
+        ({"sequence": "["}, "Study.sequence '\\[' is no regular expression"),
         ({"seeds": ()}, "at least one"),
         ({"seeds": (1, 1)}, "distinct"),
         ({"seeds": (-1,)}, "from 0"),
@@ -212,6 +217,9 @@ def test_what_is_done_is_skipped_and_other_settings_are_refused_first(tmp_path: 
     launched: list[str] = []
     assert not run_all(study, chosen(study), 1, lambda key, _: launched.append(str(key)))
     assert launched == ["entropy/seed0"]
+    (study.directory / "indices/random_seed0.csv").unlink()  # killed before it was written
+    assert not run_all(study, chosen(study), 1, lambda key, _: None)
+    assert (study.directory / "indices/random_seed0.csv").exists()
     changed = small(tmp_path, seeds=(0,), base=tiny_experiment(tmp_path, budget=2))
     with pytest.raises(UserError, match=r"other settings.*budget"):
         run_all(changed, chosen(changed), 1, lambda key, _: launched.append(str(key)))
@@ -238,9 +246,11 @@ def test_the_pools_classes_are_counted_once(tmp_path: Path) -> None:
         assert list(about["pixels"].values()) == [int(np.sum([t == k for t in targets])) for k in range(3)]
         assert list(about["images"].values()) == [sum(bool((t == k).any()) for t in targets) for k in range(3)]
     assert json.loads((study.directory / "study.json").read_text())["strategies"] == ["random", "entropy"]
-    (study.directory / "pool.json").write_text("{}")
+    (study.directory / "pool.json").write_text(json.dumps(about | {"size": 77}))
     study.describe()
-    assert (study.directory / "pool.json").read_text() == "{}"
+    assert json.loads((study.directory / "pool.json").read_text())["size"] == 77
+    replace(study, base=replace(study.base, dataset=Half(train=12))).describe()  # other data: counted anew
+    assert json.loads((study.directory / "pool.json").read_text())["size"] == 12
 
 
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -279,6 +289,102 @@ def test_a_run_that_fails_is_named_with_its_log(tmp_path: Path) -> None:
     assert study.returncode == 1
     assert "failed: first_round/seed0: error: " in errors and "loss is not finite" in errors
     assert "first_round_seed0.log" in errors and "failed: random/seed0: not run" in errors
+
+
+def test_a_run_that_another_process_begins_or_was_killed_at_is_no_strangers_folder(tmp_path: Path) -> None:
+    study = small(tmp_path, seeds=(0,))
+    key = Key("first_round", 0)
+    folder = study.experiment(key).directory
+    folder.mkdir(parents=True)
+    (folder / ".lock").write_text("")
+    (folder / "mine.py").write_text("")  # its user's modules are saved before its config
+    assert not study.done(key)
+    study.run(key)
+    assert study.done(key)
+
+
+def test_a_study_that_is_refused_leaves_its_files_as_they_were(tmp_path: Path) -> None:
+    study = small(tmp_path / "runs", seeds=(0,))
+    study.run(Key("first_round", 0))
+    study.describe()
+    before = (study.directory / "study.json").read_text()
+    again = started(tmp_path, "--seeds", "0", "5", "--base.budget", "2")
+    _, errors = again.communicate(timeout=600)
+    assert again.returncode == 2 and "other settings" in errors
+    assert (study.directory / "study.json").read_text() == before
+
+
+def test_a_budget_that_the_pool_does_not_hold_is_seen_first(tmp_path: Path) -> None:
+    study = started(tmp_path, "--base.budget", "30")
+    _, errors = study.communicate(timeout=600)
+    assert study.returncode == 2 and "are 64 images, but the pool holds 40; lower budget to 18" in errors
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(UserError, match="the pool holds 40; lower initial"):
+        small(tmp_path, base=tiny_experiment(tmp_path, initial=RandomInitial(size=41))).check_size()
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/small: cannot be written"):
+        small(tmp_path / "file").describe()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux alone")
+def test_the_runs_of_a_study_end_with_it(tmp_path: Path) -> None:
+    study = started(tmp_path, "--base.train.epochs", "100000")
+    log = tmp_path / "runs/small/first_round/seed0/rounds/00"
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (child,) = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(study.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    study.terminate()
+    _, errors = study.communicate(timeout=60)
+    assert study.returncode == 2 and "interrupted" in errors
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import os; print('round 1/3'); os.kill(os.getpid(), 9)", "killed by signal 9 (see "),
+        ("raise ValueError('first line\\nsecond line')", "ValueError: first line (see "),
+        ("import sys; print('hm'); sys.exit(3)", "hm (see "),
+        ("import sys; sys.exit(3)", "exit code 3 (see "),
+        ("import sys; sys.stdout.buffer.write(bytes([255])); sys.exit('error: no luck')", "error: no luck (see "),
+    ],
+)
+def test_why_a_run_failed_is_told(tmp_path: Path, program: str, said: str) -> None:
+    processes = Processes(small(tmp_path), lambda key: [sys.executable, "-c", program], 1)
+    (tmp_path / "small/logs").mkdir(parents=True)
+    (tmp_path / "small/logs/random_seed0.log").write_text("error: of an earlier start\n")
+    problem = processes(Key("random", 0), 0)
+    assert problem and problem.startswith(said) and problem.endswith("random_seed0.log)")
+
+
+def test_runs_share_the_cores_and_gpus_they_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(workers: int, slot: int) -> tuple[str, str | None]:
+        program = "import os; open('given', 'w').write(repr([os.environ.get(n) for n in NAMES]))"
+        names = ["OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"]
+        command = [sys.executable, "-c", program.replace("NAMES", repr(names))]
+        assert Processes(small(tmp_path), lambda key: command, workers)(Key("random", 0), slot) is None
+        return tuple(ast.literal_eval((tmp_path / "given").read_text()))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert given(2, 0) == ("3", None) and given(7, 0) == ("1", None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [given(3, slot)[1] for slot in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # a scheduler's
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert [given(2, slot) for slot in range(2)] == [("4", "2"), ("4", "5")]
 
 
 def test_what_is_no_study_is_sent_to_the_other_tool(tool: Tool, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ Runs are independent: one that fails stops no other, what is done is skipped, wh
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from typing import NoReturn
 
 from seg_al.config import UserError, load, run_tool
 from seg_al.reporting.reading import read_runs
@@ -38,8 +40,12 @@ def main() -> int:
             if not study.done(key):
                 study.run(key)
         return 0
+    study.check_size()
+    for key in keys:
+        study.done(key)  # a run with other settings is refused before anything is written
     study.describe()
     again = [sys.executable, __file__, arguments.config, *overrides, *(["--full"] if arguments.full else [])]
+    signal.signal(signal.SIGTERM, interrupt)  # else the runs would go on without this process
     processes = Processes(study, lambda key: [*again, "--here", "--only", str(key)], arguments.workers)
     try:
         failed = run_all(study, keys, arguments.workers, processes)
@@ -57,6 +63,11 @@ def main() -> int:
                 raise
             print(f"no report: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def interrupt(*_: object) -> NoReturn:
+    """End as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -39,14 +39,15 @@ def write_indices(run: Path, file: Path) -> None:
 
 
 def read_indices(path: str | Path) -> list[tuple[int, str, float]]:
-    """Read a file of ``indices/``: round, id and score (NaN where there is none) of each sample, in order of labeling.
+    """Read a file of ``indices/``: round, id and score (NaN where there is none) of each sample, by round and rank.
 
     Raises:
         UserError: it is missing, is no such file, or lists an id twice.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [(int(row["round"]), row["id"], float(row["score"] or "nan")) for row in csv.DictReader(file)]
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = sorted(csv.DictReader(file), key=lambda row: (int(row["round"]), int(row["rank"])))
+            rows = [(int(row["round"]), row["id"], float(row["score"] or "nan")) for row in table]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read as a table of round,rank,id,score ({error!r})") from None
     ids = [name for _, name, _ in rows]

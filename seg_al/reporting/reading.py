@@ -14,6 +14,9 @@ from typing import Any
 from seg_al.config import UserError
 from seg_al.reporting.runs import FIRST, FULL, PHASES, Query, Round, Run, Runs
 
+ERROR = re.compile(r"error: |(\w+\.)*\w*(Error|Exception|Interrupt)\b")
+"""What a line of a log begins with that says why a process ended."""
+
 RESERVED = ("pool", "class", "strategy")
 """Names that tables give to other things than strategies."""
 
@@ -278,7 +281,7 @@ def _last_error(run: Path) -> str:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return last[:200] if re.match(r"error: |(\w+\.)*\w*(Error|Exception|Interrupt)\b", last) else ""
+    return last[:200] if ERROR.match(last) else ""
 
 
 def _seconds_of_first(run: Run) -> float:

@@ -56,6 +56,9 @@ def test_scores_and_order_are_the_recorded_ones(tmp_path: Path) -> None:
     selection = Replay(path=file).select(round, 3)
     assert selection.positions.tolist() == [3, 1, 0]
     np.testing.assert_array_equal(selection.scores, [0.5, np.nan, 0.25])
+    header, *lines = file.read_text().splitlines()
+    file.write_text("\n".join([header, *reversed(lines)]), encoding="utf-8-sig")  # as a spreadsheet may save it
+    assert Replay(path=file).select(round, 3).positions.tolist() == [3, 1, 0]
 
 
 @pytest.mark.parametrize(
