@@ -159,6 +159,11 @@ class Experiment(Component):
         self.check_size(len(initial), len(pool))
         return initial
 
+    @property
+    def initial_size(self) -> int | None:
+        """Images of the initial pool where that is a setting; None where it shows when they are chosen."""
+        return self.initial if isinstance(self.initial, int) else getattr(self.initial, "size", None)
+
     def check_size(self, initial: int, pool: int) -> None:
         """Check that a pool of so many images holds the initial ones and all queries.
 

@@ -12,7 +12,7 @@ import numpy as np
 from seg_al.config import Component, UserError, source
 from seg_al.experiment import Experiment
 from seg_al.oracle import for_each
-from seg_al.pool import RandomInitial
+from seg_al.pool import RandomInitial, check_pattern
 from seg_al.reporting.files import write_atomically
 from seg_al.reporting.indices import write_indices
 from seg_al.reporting.queried import class_counts
@@ -79,10 +79,7 @@ class Study(Component):
             raise UserError("Study.strategies is empty; name at least one, as {'random': Random()}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"Study.seeds must be distinct numbers from 0, at least one, not {self.seeds}")
-        try:
-            re.compile(self.sequence)
-        except re.error as error:
-            raise UserError(f"Study.sequence {self.sequence!r} is no regular expression: {error}") from None
+        check_pattern(self.sequence, "Study.sequence")
 
     @property
     def directory(self) -> Path:
@@ -137,10 +134,8 @@ class Study(Component):
         Raises:
             UserError: it does not.
         """
-        initial = self.base.initial
-        size = initial if isinstance(initial, int) else getattr(initial, "size", None)
-        if size is not None:
-            self.base.check_size(size, len(self.base.dataset.samples("train")))
+        if self.base.initial_size is not None:
+            self.base.check_size(self.base.initial_size, len(self.base.dataset.samples("train")))
 
     def describe(self) -> None:
         """Write ``study.json``, the runs that belong to the study, and ``pool.json``, the classes of its pool.

@@ -47,14 +47,17 @@ def chosen(study: Study, only: Sequence[str] = (), shard: str = "1/1") -> list[K
 
 
 def run_all(study: Study, keys: Sequence[Key], workers: int, launch: Launch) -> dict[Key, str]:
-    """Run what is not done yet, several at once; return what went wrong, by run. One that fails stops no other.
+    """Describe the study and run what is not done yet, several at once; return what went wrong, by run.
+
+    A run that fails stops no other.
 
     Raises:
-        UserError: a folder holds a run with other settings; found before anything runs.
+        UserError: a folder holds a run with other settings; found before anything runs or is written.
     """
     if workers < 1:
         raise UserError(f"--workers is {workers}; it takes at least 1")
     waiting = [key for key in keys if not study.done(key)]
+    study.describe()
     for key in set(keys) - set(waiting):
         study.publish(key)  # one killed at its very end had no time for that
     print(f"{study.directory}: {len(keys) - len(waiting)} of {len(keys)} runs are done", flush=True)

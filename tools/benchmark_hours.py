@@ -213,7 +213,7 @@ def parts(experiment: Experiment, bench: Bench) -> list[Part]:
     if size is None:
         raise UserError(f"{experiment.name}: the images differ in size; give the data set a size=(height, width)")
     pool, val, test, classes = counts(dataset)
-    initial = experiment.initial if isinstance(experiment.initial, int) else getattr(experiment.initial, "size", None)
+    initial = experiment.initial_size
     if initial is None:
         initial = len(experiment.initial.choose(dataset, dataset.samples("train"), experiment.seed))  # type: ignore
     labeled = [initial + k * experiment.budget for k in range(experiment.rounds)]

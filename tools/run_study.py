@@ -41,9 +41,6 @@ def main() -> int:
                 study.run(key)
         return 0
     study.check_size()
-    for key in keys:
-        study.done(key)  # a run with other settings is refused before anything is written
-    study.describe()
     again = [sys.executable, __file__, arguments.config, *overrides, *(["--full"] if arguments.full else [])]
     signal.signal(signal.SIGTERM, interrupt)  # else the runs would go on without this process
     processes = Processes(study, lambda key: [*again, "--here", "--only", str(key)], arguments.workers)

@@ -223,15 +223,19 @@ def _legend_width(names: Sequence[str], columns: int) -> float:
     return sum(0.5 + 0.058 * part.max() for part in parts)
 
 
+def _room(labels: Iterable[str]) -> float:
+    """Return about how many inches these labels take left of the axes."""
+    return 0.058 * max(map(len, labels), default=0)
+
+
 def _width(labels: Iterable[str]) -> float:
     """Return the inches of a figure with these labels left of its axes: one column, or more where they are long."""
-    return max(WIDTH, 2.2 + 0.058 * max(map(len, labels), default=0))
+    return max(WIDTH, 2.2 + _room(labels))
 
 
-def _below(xlabel: str, labels: Iterable[str]) -> str:
+def _below(xlabel: str, labels: Sequence[str]) -> str:
     """Return the label of the x axis in lines as long as the axes right of these labels are wide."""
-    labels = list(labels)
-    return textwrap.fill(literal(xlabel), int(17 * (_width(labels) - 0.2 - 0.058 * max(map(len, labels), default=0))))
+    return textwrap.fill(literal(xlabel), int(17 * (_width(labels) - 0.2 - _room(labels))))
 
 
 def _wrapped(title: str) -> str:
@@ -359,7 +363,7 @@ def plot_intervals(table: pd.DataFrame, strategies: Sequence[str], xlabel: str, 
         axes.axvline(0, color="#222222", linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(table)), [literal(name) for name in table["strategy"]])
         axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.set_xlabel(_below(xlabel, table["strategy"]))
+        axes.set_xlabel(_below(xlabel, table["strategy"].tolist()))
         axes.grid(axis="x", color="#e4e4e4", linewidth=0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
