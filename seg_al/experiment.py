@@ -153,10 +153,13 @@ class Experiment(Component):
             raise UserError(f"{run.path}: no finished run of one round to start from")
 
     def _initial(self, pool: Samples) -> list[int]:
-        """Return the indices of the initial pool; check that the queries after it fit into the pool."""
+        """Return the indices of the initial pool; check that the pool holds the queries after it."""
         chooser = RandomInitial(size=self.initial) if isinstance(self.initial, int) else self.initial
         initial = chooser.choose(self.dataset, pool, self.seed)
         self.check_size(len(initial), len(pool))
+        taken, ids = set(initial), pool.ids
+        unlabeled = [name for index, name in enumerate(ids) if index not in taken]
+        self.strategy.check_pool([ids[i] for i in initial], unlabeled, self.budget * (self.rounds - 1))
         return initial
 
     @property

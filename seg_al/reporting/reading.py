@@ -79,7 +79,8 @@ def _runs_below(folder: Path) -> Iterator[Path]:
     for depth in ("", "*/", "*/*/", "*/*/*/"):
         for path in sorted(folder.glob(f"{depth}config.py")):
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # a trash, checkpoints
-            if not hidden and ((path.parent / "rounds").is_dir() or (path.parent / "state.json").exists()):
+            marks = (path.parent / name for name in ("rounds", "state.json", ".lock"))  # the last from the start on
+            if not hidden and any(mark.exists() for mark in marks):  # else it is a config of something else
                 yield path.parent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,18 @@ class Strategy(Component):
     def select(self, round: Round, budget: int) -> Selection:
         """Return `budget` positions in ``round.unlabeled``, best first, with scores."""
         raise NotImplementedError
+
+    def check_pool(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> None:
+        """Check what can be known before the first round is trained.
+
+        Args:
+            labeled: ids of the initial pool.
+            unlabeled: ids of all others.
+            wanted: images that all queries together will ask for.
+
+        Raises:
+            UserError: the strategy cannot choose so many of them.
+        """
 
 
 class ScoreStrategy(Strategy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,25 @@ class Replay(Strategy):
         """Check that the file can be read."""
         read_indices(self.path)
 
+    def check_pool(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> None:
+        """Check that the file lists `wanted` more ids, all in the pool."""
+        self._next(labeled, unlabeled, wanted)
+
     def select(self, round: Round, budget: int) -> Selection:
         """Return the next `budget` ids of the file.
 
         Raises:
             UserError: the file cannot be read, lists too few ids, or one that is not in the pool.
         """
-        known, free = set(round.labeled.ids), {name: position for position, name in enumerate(round.unlabeled.ids)}
-        rows = [row for row in read_indices(self.path) if row[1] not in known][:budget]
-        if len(rows) < budget:
-            raise UserError(f"Replay: {self.path} lists {len(rows)} more ids, but the budget is {budget}; lower rounds")
+        positions, scores = self._next(round.labeled.ids, round.unlabeled.ids, budget)
+        return Selection(np.array(positions, dtype=np.int64), np.array(scores))
+
+    def _next(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> tuple[list[int], list[float]]:
+        """Return where the next ids of the file stand in `unlabeled`, and their scores."""
+        known, free = set(labeled), {name: position for position, name in enumerate(unlabeled)}
+        rows = [row for row in read_indices(self.path) if row[1] not in known][:wanted]
+        if len(rows) < wanted:
+            raise UserError(f"Replay: {self.path} lists {len(rows)} more ids, but {wanted} are wanted; lower rounds")
         if gone := [name for _, name, _ in rows if name not in free]:
             raise UserError(f"Replay: {self.path}: {len(gone)} ids are not in the pool, first {gone[0]!r}")
-        positions = np.array([free[name] for _, name, _ in rows], dtype=np.int64)
-        return Selection(positions, np.array([score for _, _, score in rows]))
+        return [free[name] for _, name, _ in rows], [score for _, _, score in rows]

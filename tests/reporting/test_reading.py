@@ -135,6 +135,18 @@ def test_what_a_study_lacks_is_told_from_above_it_too(study: Path) -> None:
     assert not read_runs([study / "vaal"]).broken  # of a part nothing more is expected
 
 
+def test_a_run_that_ended_before_its_first_round_is_listed_and_a_config_alone_is_no_run(study: Path) -> None:
+    config = (study / "mc/seed0/config.py").read_text()
+    for name, files in {"begun/seed0": ("config.py", ".lock"), "mine": ("config.py",)}.items():
+        (study.parent / "runs" / name).mkdir(parents=True)
+        for file in files:
+            (study.parent / "runs" / name / file).write_text(config)
+    runs = read_runs([study, study.parent / "runs"])
+    assert [(run.strategy, run.status) for run in runs.broken if run.path.is_relative_to(study.parent / "runs")] == [
+        ("begun", "no round finished yet")
+    ]
+
+
 def test_names_that_tables_need_are_not_a_strategys(tmp_path: Path) -> None:
     for name in ("pool", "strategy", "class", "vaal"):
         write_run(tmp_path / f"mine/{name}/seed0", [0.1])

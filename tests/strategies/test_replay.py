@@ -68,7 +68,7 @@ def test_scores_and_order_are_the_recorded_ones(tmp_path: Path) -> None:
         ("id\ntrain/009\n", "cannot be read as a table of round,rank,id,score"),
         ("round,rank,id,score\none,1,train/009,\n", "cannot be read"),
         ("round,rank,id,score\n1,1,train/009,\n1,2,train/009,\n", "lists 'train/009' more than once"),
-        ("round,rank,id,score\n1,1,train/009,\n", "lists 1 more ids, but the budget is 2"),
+        ("round,rank,id,score\n1,1,train/009,\n", "lists 1 more ids, but 2 are wanted"),
         ("round,rank,id,score\n1,1,train/009,\n1,2,elsewhere,\n", "1 ids are not in the pool, first 'elsewhere'"),
     ],
 )
@@ -78,6 +78,20 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str | None, m
         file.write_text(text)
     with pytest.raises(UserError, match=message):
         Replay(path=file).select(make_round(), 2)
+
+
+def test_what_a_run_will_lack_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    run = tiny_experiment(tmp_path, strategy=Random(), rounds=3).run()
+    file = tmp_path / "picks.csv"
+    write_indices(run, file)
+    again = {"initial": FileInitial(path=file), "strategy": Replay(path=file), "name": "again"}
+    with pytest.raises(UserError, match="lists 6 more ids, but 9 are wanted; lower rounds"):
+        tiny_experiment(tmp_path, rounds=4, **again).run()
+    file.write_text(file.read_text().replace(labeled(run)[2][-1], "elsewhere"))  # asked for in the last query
+    with pytest.raises(UserError, match="1 ids are not in the pool, first 'elsewhere'"):
+        tiny_experiment(tmp_path, **again).run()
+    assert not (tmp_path / "again").exists()
+    assert labeled(tiny_experiment(tmp_path, rounds=2, **again).run()) == labeled(run)[:2]  # all it needs is there
 
 
 def test_a_file_of_ids_still_starts_a_run(tmp_path: Path) -> None:
