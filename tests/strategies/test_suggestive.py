@@ -15,20 +15,24 @@ from seg_al.strategies import suggestive
 from seg_al.strategies.suggestive import SuggestiveAnnotation, most_representative
 
 
-def greedy(similarity: np.ndarray, candidates: list[int], budget: int) -> tuple[list[int], list[float]]:
-    """Return picks and gains of F(S) = Σ_j max(0, max_{i∈S} similarity[i, j]), from the definition of F."""
+def check_greedy(
+    chosen: list[int], gains: np.ndarray, similarity: np.ndarray, candidates: list[int], tolerance: float
+) -> None:
+    """Check that each choice adds the most to F(S) = Σ_j max(0, max_{i∈S} similarity[i, j]), from F's definition.
 
-    def f(chosen: list[int]) -> float:
-        return np.maximum(0, similarity[chosen].max(0)).sum() if chosen else 0.0
+    Two candidates that cover just themselves and each other add the same: which is taken is a matter of rounding.
+    """
 
-    chosen: list[int] = []
-    gains: list[float] = []
-    for _ in range(budget):
-        left = [c for c in candidates if c not in chosen]
-        values = [f([*chosen, c]) - f(chosen) for c in left]
-        gains.append(max(values))
-        chosen.append(left[int(np.argmax(values))])
-    return chosen, gains
+    def f(of: list[int]) -> float:
+        return np.maximum(0, similarity[of].max(0)).sum() if of else 0.0
+
+    assert len(set(chosen)) == len(chosen) and set(chosen) <= set(candidates)
+    for k, (choice, gain) in enumerate(zip(chosen, gains, strict=True)):
+        before = chosen[:k]
+        added = {c: f([*before, c]) - f(before) for c in candidates if c not in before}
+        assert added[choice] == pytest.approx(max(added.values()), abs=tolerance)
+        assert gain == pytest.approx(added[choice], abs=tolerance)
+    assert (np.diff(gains) <= tolerance).all()
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -46,10 +50,8 @@ def test_lazy_greedy_equals_looking_at_every_candidate(seed: int, sign: str, mon
     rows = unit(np.maximum(rows, 0) if sign == "positive" else rows)
     candidates = rng.permutation(60)[:25]
     chosen, gains = most_representative(torch.tensor(rows), candidates, 20)
-    expected, values = greedy(rows @ rows.T, candidates.tolist(), 20)
-    assert chosen.tolist() == expected
-    assert gains == pytest.approx(values)
-    assert (np.diff(gains) <= 1e-12).all()
+    assert len(chosen) == 20
+    check_greedy(chosen.tolist(), gains, rows @ rows.T, candidates.tolist(), 1e-12)
 
 
 def test_all_candidates_may_be_chosen_and_those_that_add_nothing_come_in_their_order() -> None:
@@ -138,12 +140,11 @@ def test_of_the_most_uncertain_images_those_that_represent_the_pool(
     descriptors = unit(deepest.mean((3, 4)))[:, 8:]
     similarity = np.mean([d @ d.T for d in descriptors], axis=0)
     count = {5: 10, 6: 7, 7: 7}[budget]  # K, rounded up
-    expected, gains = greedy(similarity, np.argsort(-uncertainty)[:count].tolist(), budget)
+    uncertain = np.argsort(-uncertainty)[:count].tolist()
 
     chosen = SuggestiveAnnotation(members=members, candidates=candidates).select(made, budget)
-    assert chosen.positions.tolist() == expected
-    assert chosen.scores == pytest.approx(gains, rel=1e-5)
-    assert (np.diff(chosen.scores) <= 1e-5).all()
+    assert len(chosen.positions) == budget
+    check_greedy(chosen.positions.tolist(), chosen.scores, similarity, uncertain, 1e-4)
     assert [network.passes for network in networks] == [8] * members  # one over the 8 batches of the pool
     scores = SuggestiveAnnotation(members=members).score(made)
     assert scores.numpy() == pytest.approx(uncertainty, rel=1e-4)
