@@ -179,8 +179,7 @@ def test_the_order_and_the_batches_of_the_pool_do_not_matter() -> None:
     for made in (make_round(), make_round(unlabeled=order, batch_size=7)):
         chosen = SuggestiveAnnotation(members=2).select(made, 6)
         queries.append({made.unlabeled.ids[p]: s for p, s in zip(chosen.positions, chosen.scores, strict=True)})
-    assert queries[0].keys() == queries[1].keys()
-    assert all(queries[0][name] == pytest.approx(queries[1][name], rel=1e-4) for name in queries[0])
+    assert queries[0] == pytest.approx(queries[1], abs=1e-5)  # sums of 32 cosines near 1, in single precision
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
