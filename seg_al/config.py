@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import errno
 import functools
 import importlib.util
 import io
@@ -290,6 +291,8 @@ def source(config: Component) -> str:
     for cls in classes:
         if "<locals>" in cls.__qualname__ or "." in cls.__qualname__:
             raise UserError(f"{cls.__qualname__} is defined inside a function or class; move it to the top of a file")
+        if twin := next((other for other in classes if other.__name__ == cls.__name__ and other is not cls), None):
+            raise UserError(f"{cls.__module__} and {twin.__module__} both have {_named(cls)}; rename yours")
         public = getattr(sys.modules.get("seg_al"), cls.__name__, None) is cls
         imports.setdefault("seg_al" if public else _saved_name(cls.__module__), []).append(cls.__name__)
     lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(imports.items())]
@@ -327,7 +330,22 @@ def _literal(value: Any, depth: int) -> str:
 
 def save(config: Component, folder: str | Path) -> None:
     """Write ``config.py`` into `folder`, a config that repeats the run, and copy user modules it imports."""
-    folder = Path(folder)
+    text = source(config)
+    for file, target in _user_modules(config, Path(folder)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.resolve() != target.resolve():
+            shutil.copyfile(file, target)
+    write_atomically(Path(folder) / "config.py", text)  # last: where it is, the folder holds a run
+
+
+def changed_modules(config: Component, folder: str | Path) -> list[Path]:
+    """Return the files of the user modules of `config` that are not as `save` copied them into `folder`."""
+    pairs = _user_modules(config, Path(folder))
+    return [file for file, copy in pairs if copy.exists() and file.read_bytes() != copy.read_bytes()]
+
+
+def _user_modules(config: Component, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the file of each user module that `config` needs, and where `save` puts its copy."""
     waiting = {type(part).__module__ for part in components(config)}
     copied: set[str] = set()
     while waiting:
@@ -339,16 +357,13 @@ def save(config: Component, folder: str | Path) -> None:
         file = Path(str(module.__file__))
         target = folder.joinpath(*_saved_name(name).split("."))
         target = target / "__init__.py" if file.name == "__init__.py" else target.with_suffix(".py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if file.resolve() != target.resolve():
-            shutil.copyfile(file, target)
+        yield file, target
         imported = {
             n for v in vars(module).values() for n in (getattr(v, "__module__", None), getattr(v, "__name__", None))
         }
         waiting |= {n for n in imported if isinstance(n, str) and n in sys.modules}
         if "." in name:
             waiting.add(name.rpartition(".")[0])
-    write_atomically(folder / "config.py", source(config))  # last: where it is, the folder holds a run
 
 
 def _is_user_module(module: types.ModuleType) -> bool:
@@ -375,6 +390,11 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         # from a loading process it comes wrapped in that process's traceback, of which it is the last line
         line = str(error).rstrip().splitlines()[-1].removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")
         sys.exit(_say(f"error: {line}"))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_say(f"error: {where}{error.strerror}; what was done is kept: make room and run the same again"))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted: what was done is kept; run the same command to continue"))
 

@@ -87,7 +87,7 @@ class Experiment(Component):
     @property
     def directory(self) -> Path:
         """The run's folder, ``<output>/<name>/seed<k>``."""
-        return Path(self.machine.output) / (self.name or "experiment") / f"seed{self.seed}"
+        return self.machine.folder / (self.name or "experiment") / f"seed{self.seed}"
 
     def run(self, first_round: Path | None = None, wait: bool = False) -> Path:
         """Run, or go on with, the experiment; return the run directory.
@@ -212,6 +212,7 @@ class _Loop:
         """Go through the rounds that are left, the first of which `first_round` may have done."""
         experiment = self.experiment
         if self.phase == "done":
+            self.remove_checkpoints()  # one killed at its very end had no time for that
             return self.say(f"{self.directory.path}: this run is finished; see its curve.csv and curve.png")
         if (self.directory.path / "state.json").exists():
             self.say(f"{self.directory.path}: going on with round {self.round + 1}/{experiment.rounds}, {self.phase}")
@@ -373,7 +374,12 @@ class _Loop:
             "metrics": self.metrics,
         }
         self.directory.write_json("state.json", state)
-        if phase in ("train", "done") and self.directory.writes:
+        if phase in ("train", "done"):
+            self.remove_checkpoints()
+
+    def remove_checkpoints(self) -> None:
+        """Remove what trainings left that are over, or whose process was killed."""
+        if self.directory.writes:
             for pattern in ("*.ckpt", ".*.ckpt.*"):  # the latter of processes that were killed as they wrote
                 for checkpoint in self.directory.path.glob(f"rounds/*/{pattern}"):
                     checkpoint.unlink()

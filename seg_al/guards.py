@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from seg_al.reporting.queried import thumbnail
+from seg_al.reporting.queried import THUMBNAIL, thumbnail
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Guards:
 
     def __post_init__(self) -> None:
         self._names: list[int] = []
-        self._rows = np.empty((len(self.ids) if self.threshold is not None else 0, 768), np.float32)
+        self._rows = np.empty((len(self.ids) if self.threshold is not None else 0, THUMBNAIL), np.float32)
         self._groups: Counter[str] = Counter()
         for index in self.before:
             self.remember(index)

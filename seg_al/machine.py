@@ -27,6 +27,15 @@ class Machine(Component):
     workers: int | None = None
     """Processes that load images; None: up to 8 beside a GPU, none on the CPU, which they would share."""
 
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"Machine.workers must be at least 0, not {self.workers}")
+
+    @property
+    def folder(self) -> Path:
+        """The output folder, ``~`` being the user's home."""
+        return Path(self.output).expanduser()
+
     def loading_workers(self) -> int:
         """Return the number of loading processes."""
         if self.workers is not None:

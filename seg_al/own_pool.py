@@ -164,7 +164,7 @@ class OwnPool(Component):
     @property
     def directory(self) -> Path:
         """Where models and queries are kept, ``<output>/<name>``."""
-        return Path(self.machine.output) / (self.name or "own_pool")
+        return self.machine.folder / (self.name or "own_pool")
 
     def scan(self) -> State:
         """List images and masks as they are now.

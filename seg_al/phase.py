@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from seg_al.config import UserError
 from seg_al.data.views import Draws, load_draws
@@ -23,6 +23,9 @@ SAVE_EVERY_SECONDS = 5.0
 
 CHECK_EVERY_STEPS = 20
 """Steps between looks at the loss; looking makes a GPU wait."""
+
+
+_KEPT = "what was done until then is kept; lower the learning rate, or clip gradients, under a new name"
 
 
 class Stateful(Protocol):
@@ -152,6 +155,16 @@ class Phase:
             self._look()
         self._bar.update(1)
 
+    def check_finite(self, network: nn.Module) -> None:
+        """Check what a training ended with: its last step may have spoiled weights that gave finite losses.
+
+        Raises:
+            UserError: a weight or buffer is NaN or infinite.
+        """
+        for name, value in network.state_dict().items():
+            if not value.isfinite().all():
+                raise UserError(f"{self.title}: training ended with {name} not finite; {_KEPT}")
+
     def _look(self) -> None:
         if not self._pending:
             return
@@ -162,8 +175,7 @@ class Phase:
                 batch = self._step - len(rows) + back
                 bad = ", ".join(f"{name} {value:g}" for name, value in zip(names, row, strict=True))
                 raise UserError(
-                    f"{self.title}: loss is not finite ({bad}) in epoch {self._epoch}, batch {batch}; "
-                    "what was done until then is kept; lower the learning rate, or clip gradients, under a new name"
+                    f"{self.title}: loss is not finite ({bad}) in epoch {self._epoch}, batch {batch}; {_KEPT}"
                 )
         for column, name in enumerate(names):
             self._sums[name] = self._sums.get(name, 0.0) + sum(row[column] for row in rows)

@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 import torch
 
-from seg_al.config import Component, UserError, save, source
+from seg_al.config import Component, UserError, changed_modules, save, source
 from seg_al.reporting.files import write_atomically
 
 
@@ -63,6 +63,9 @@ class RunDirectory:
             try:
                 if not self.check(config, ignore):
                     save(config, self.path)
+                elif changed := changed_modules(config, self.path):
+                    lines = ", ".join(map(str, changed))
+                    print(f"note: {lines}: not as it was when this run began; the run goes on with it", file=sys.stderr)
                 self._describe()
             except BaseException:
                 self.close()
@@ -123,11 +126,16 @@ class RunDirectory:
     def siblings(self) -> list[Path]:
         """Return the runs under the same output folder whose settings differ in the strategy alone."""
 
-        def settings(run: Path) -> list[str]:
-            return _identity((run / "config.py").read_text(encoding="utf-8"), ("name", "strategy", "machine"))
+        def settings(run: Path) -> list[str] | None:
+            try:
+                text = (run / "config.py").read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):  # somebody else's, or gone meanwhile
+                return None
+            return _identity(text, ("name", "strategy", "machine"))
 
+        own = settings(self.path)
         others = sorted(file.parent for file in self.path.parent.parent.glob(f"*/{self.path.name}/config.py"))
-        return [run for run in others if run != self.path and settings(run) == settings(self.path)]
+        return [run for run in others if run != self.path and settings(run) == own]
 
     def state(self) -> dict[str, Any] | None:
         """Return the last state written, or None."""
@@ -187,7 +195,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: holds more than tensors, so it is not loaded; delete it to repeat that step"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what a damaged file leads to is anybody's guess
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged ({reason}); delete it to repeat that step") from None
 
@@ -201,12 +209,10 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed as a package"
-    git = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-                         capture_output=True, text=True, check=False)  # fmt: skip
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
@@ -216,10 +222,24 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _commit() -> str | None:
+    """Return the commit of the package's checkout; None where it has none, or the machine no git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:
+        return None
+
+
 def _identity(text: str, ignore: Sequence[str]) -> list[str]:
-    """Return a config's lines without the settings in `ignore`, which lie one a line or a block deep."""
+    """Return a config's lines without the settings in `ignore`, which lie one a line or a block deep.
+
+    A user's class goes by its module too: one of the same name elsewhere is another setting.
+    """
+    for module, names in re.findall(r"^from (?!seg_al[. ])(\S+) import (.*)$", text, flags=re.MULTILINE):
+        text = re.sub(rf"\b({names.replace(', ', '|')})\(", rf"{module}.\1(", text)
     for name in ignore:
-        text = re.sub(rf"^    {name}=(\w+\(\n.*?^    \)|.*?),\n", "", text, flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(rf"^    {name}=([\w.]+\(\n.*?^    \)|.*?),\n", "", text, flags=re.MULTILINE | re.DOTALL)
     return [line for line in text.splitlines() if line and not line.startswith("from ")]
 
 

@@ -84,7 +84,7 @@ class Study(Component):
     @property
     def directory(self) -> Path:
         """The study's folder, ``<output>/<name>``, with a folder for each strategy's runs."""
-        return Path(self.base.machine.output) / (self.name or "study")
+        return self.base.machine.folder / (self.name or "study")
 
     def keys(self) -> list[Key]:
         """Return the study's runs, seed by seed: the shared first round, the strategies, the whole pool."""

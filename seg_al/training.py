@@ -48,7 +48,7 @@ class Train(Component):
     """Weight decay (decoupled for adamw)."""
 
     momentum: float = 0.9
-    """Momentum of sgd."""
+    """Momentum of sgd; 0 for none."""
 
     schedule: Literal["constant", "poly", "one_cycle", "step"] = "constant"
     """Learning rate over the steps: constant; poly: (1 - t)^0.9; one_cycle: up from a 25th in 30 % of the steps,
@@ -75,8 +75,14 @@ class Train(Component):
         for name in ("epochs", "batch_size", "accumulate", "validate_every", "evaluation_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"Train.{name} must be at least 1, not {getattr(self, name)}")
-        if not self.lr > 0:
-            raise UserError(f"Train.lr must be above 0, not {self.lr}")
+        if not 0 < self.lr < math.inf:
+            raise UserError(f"Train.lr must be above 0 and finite, not {self.lr}")
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"Train.clip must be above 0, or None, not {self.clip}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"Train.weight_decay must be at least 0, not {self.weight_decay}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"Train.momentum must be in [0, 1), not {self.momentum}")
 
     def steps(self, labeled: int, pool: int) -> int:
         """Return optimizer steps an epoch, for this many labeled images in a pool of that many."""
@@ -87,7 +93,8 @@ def make_optimizer(settings: Train, network: nn.Module) -> torch.optim.Optimizer
     """Return the optimizer the settings name."""
     lr, decay = settings.lr, settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr, settings.momentum, weight_decay=decay, nesterov=True)
+        momentum = settings.momentum
+        return torch.optim.SGD(network.parameters(), lr, momentum, weight_decay=decay, nesterov=momentum > 0)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(network.parameters(), lr, weight_decay=decay)
 
@@ -167,6 +174,7 @@ def fit(
                 best.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
     if best.weights:
         network.load_state_dict(best.weights)
+    phase.check_finite(network)
     synchronize(network, fabric)
     return network.eval().requires_grad_(False)
 

@@ -12,7 +12,7 @@ import torch
 from tiny import TinyScenes, tiny_experiment
 
 import seg_al
-from seg_al import VAAL, Component, Experiment, Random, Train, UserError, load
+from seg_al import VAAL, Component, Entropy, Experiment, Random, Study, Train, UserError, load
 from seg_al.config import LISTED, components, nearest, run_tool, save, source
 
 
@@ -214,6 +214,14 @@ def test_a_class_inside_a_function_cannot_be_saved(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="move it to the top of a file"):
         save(tiny_experiment("o", strategy=Local()), tmp_path)
+
+
+def test_two_classes_of_one_name_cannot_be_saved(tmp_path: Path) -> None:
+    mine = type("Entropy", (Entropy,), {"__module__": __name__})
+    study = Study(base=tiny_experiment("o"), strategies={"theirs": Entropy(), "mine": mine()}, seeds=(0,))
+    with pytest.raises(UserError, match="both have an Entropy; rename yours"):
+        save(study, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 class _Unreadable(torch.utils.data.Dataset):

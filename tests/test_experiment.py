@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from pathlib import Path
@@ -29,6 +30,7 @@ from seg_al import (
 )
 from seg_al.data.base import Split
 from seg_al.experiment import check_selection
+from seg_al.machine import Machine
 from seg_al.phase import Phase
 from seg_al.run_directory import RunDirectory
 from seg_al.strategies.base import Selection, Strategy
@@ -313,6 +315,53 @@ def test_a_damaged_curve_of_another_run_stops_nothing(tmp_path: Path, capsys: py
     (other / "curve.csv").write_text("")
     run = tiny_experiment(tmp_path).run()
     assert "note: curve.png is not drawn: cannot read" in capsys.readouterr().out and (run / "curve.csv").exists()
+
+
+def test_another_run_that_cannot_be_read_and_a_machine_without_git_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / "seed0"
+    other.mkdir(parents=True)
+    (other / "config.py").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = tiny_experiment(tmp_path, rounds=1).run()
+    assert json.loads((run / "environment.json").read_text())[0]["commit"] is None
+    assert (run / "curve.png").exists()
+
+
+def test_a_strategy_of_the_same_name_elsewhere_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "mine_same_name.py"
+    file.write_text("from seg_al import Entropy as Theirs\n\n\nclass Entropy(Theirs):\n    pass\n")
+    mine = importlib.import_module("mine_same_name").Entropy()
+    run = tiny_experiment(tmp_path, rounds=1, strategy=mine).run()
+    with pytest.raises(UserError, match=r"other settings .*strategy=mine_same_name\.Entropy.*strategy=Entropy"):
+        tiny_experiment(tmp_path, rounds=1, strategy=Entropy()).run()
+    tiny_experiment(tmp_path, rounds=1, strategy=mine).run()
+    assert "not as it was" not in capsys.readouterr().err
+    file.write_text(file.read_text() + "# edited\n")
+    tiny_experiment(tmp_path, rounds=1, strategy=mine).run()
+    assert f"note: {file}: not as it was when this run began" in capsys.readouterr().err
+    assert "edited" not in (run / "mine_same_name.py").read_text()
+
+
+def test_checkpoints_go_even_if_the_run_was_killed_as_it_ended(tmp_path: Path) -> None:
+    run = tiny_experiment(tmp_path, rounds=1).run()
+    (run / "rounds/00/train.ckpt").write_bytes(b"")
+    tiny_experiment(tmp_path, rounds=1).run()
+    assert not (run / "rounds/00/train.ckpt").exists()
+
+
+def test_the_output_folder_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tiny_experiment("~/runs").directory == tmp_path / "runs/tiny/seed0"
+
+
+def test_a_number_of_workers_below_0_is_refused() -> None:
+    with pytest.raises(UserError, match=r"Machine\.workers must be at least 0, not -1"):
+        Machine(workers=-1)
 
 
 def test_an_initial_pool_from_another_runs_file(tmp_path: Path) -> None:

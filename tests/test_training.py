@@ -173,7 +173,39 @@ def test_the_loss_is_cross_entropy_over_labeled_pixels() -> None:
     assert Segmentation().loss(network, images, targets).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"accumulate": 0}])
+def test_a_last_step_that_spoils_the_weights_is_no_result() -> None:
+    class Spoiled(TinyNetwork):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.register_buffer("seen", torch.tensor(float("inf")))
+            return super().forward(x)
+
+    with pytest.raises(
+        UserError, match=r"round 1/1 · train: training ended with seen not finite; .*lower the learning"
+    ):
+        fitted(Train(epochs=1, batch_size=4), network=Spoiled(3))
+
+
+def test_sgd_has_nesterov_momentum_or_none() -> None:
+    network = TinyModel().build(3)
+    for momentum, nesterov in ((0.9, True), (0.0, False)):
+        (group,) = make_optimizer(Train(optimizer="sgd", momentum=momentum), network).param_groups
+        assert (group["momentum"], group["nesterov"]) == (momentum, nesterov)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": 0.0},
+        {"lr": float("inf")},
+        {"accumulate": 0},
+        {"clip": 0.0},
+        {"clip": -1.0},
+        {"weight_decay": -1.0},
+        {"momentum": 1.0},
+    ],
+)
 def test_impossible_settings(settings: dict) -> None:
     with pytest.raises(UserError, match=f"Train.{next(iter(settings))} must be"):
         Train(**settings)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again: ``$XDG_CACHE_HOME/seg_al``, by default ``~/.cache/seg_al``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seg_al"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "seg_al"
 
 
 def remembered(source: Path, state: str, what: str, make: Callable[[], Arrays]) -> Arrays:
@@ -69,7 +68,7 @@ def _read(file: Path, state: str) -> Arrays | None:
     try:
         with np.load(file, allow_pickle=False) as saved:
             return {key: saved[key] for key in saved.files} if str(saved["state"]) == state else None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except Exception:  # what a damaged file leads to is anybody's guess; it is made again
         return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ SHOWN = 24
 COMPARED = 1000
 """Images of a query that are compared with each other; of larger queries, as many, evenly spread over the ranks."""
 
+THUMBNAIL = 769
+"""Numbers in what `thumbnail` returns."""
+
 SIDE = 160
 """Longest side of a picture kept, in pixels."""
 
@@ -25,27 +28,30 @@ def class_counts(target: np.ndarray, classes: int) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return an image (H, W, 3) uint8 as 16 x 16 pixels in colour, less their mean, of length 1: (768,) float32.
+    """Return an image (H, W, 3) uint8 as 16 x 16 pixels in colour, less their mean, of length 1: (769,) float32.
 
-    The dot product of two is their correlation.
+    The dot product of two is their correlation. One of a single value, which has none, is (0, ..., 0, 1): alike to
+    its like, to no other.
     """
     row = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).ravel().astype(np.float32)
     row -= row.mean()
-    return row / max(float(np.linalg.norm(row)), 1e-6)
+    length = float(np.linalg.norm(row))
+    flat = length < 1e-3
+    return np.append(row * 0 if flat else row / length, np.float32(flat))
 
 
-def redundancy(images: Sequence[np.ndarray]) -> float:
+def redundancy(images: Iterable[np.ndarray]) -> float:
     """Return how alike images are: the mean over them of the greatest correlation with another one.
 
     Correlated are thumbnails of 16 x 16 pixels in colour, so near-duplicates (frames of a video) come close to 1,
     whatever a network makes of them. NaN for a single image.
 
     Args:
-        images: n of them, each (H, W, 3) uint8.
+        images: n of them, at least one, each (H, W, 3) uint8.
     """
-    if len(images) < 2:
-        return float("nan")
     rows = np.stack([thumbnail(image) for image in images])
+    if len(rows) < 2:
+        return float("nan")
     alike = rows @ rows.T
     np.fill_diagonal(alike, -np.inf)
     return float(alike.max(1).mean())
@@ -68,7 +74,8 @@ def describe_query(
     return {
         "pixels": dict(zip(class_names, counts.sum(0).tolist(), strict=True)),
         "images": dict(zip(class_names, (counts > 0).sum(0).tolist(), strict=True)),
-        "redundancy": redundancy([image(indices[k]) for k in compared]),
+        # one at a time: a thousand would fill gigabytes
+        "redundancy": redundancy(image(indices[k]) for k in compared),
     }
 
 

@@ -87,6 +87,11 @@ class TwoPools(ScoreStrategy):
         if not 0 <= self.holdout < 1:
             raise UserError(f"{type(self).__name__}.holdout must be a share in [0, 1), not {self.holdout}")
 
+    def _above_zero(self, *names: str) -> None:
+        for name in names:
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{type(self).__name__}.{name} must be above 0 and finite, not {getattr(self, name)}")
+
     def _at_least_one(self, *names: str) -> None:
         for name in names:
             if getattr(self, name) < 1:
@@ -161,6 +166,7 @@ class TwoPools(ScoreStrategy):
                 # One forward of both, so that a BatchNorm cannot tell the two apart by their statistics.
                 yield (round.to_input(torch.cat([next(pool) for pool in pools])) for _ in range(fresh))
         for learner in learners.values():
+            phase.check_finite(learner.network)
             learner.finish()
         round.seconds["acquisition"] = round.seconds.get("acquisition", 0.0) + phase.seconds
 
@@ -196,6 +202,7 @@ class LatentSpace(TwoPools):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least_one("latent")
+        self._above_zero("lr_vae")
 
     def reconstruction(self, round: Round, vae: nn.Module, images: ImageView) -> dict[str, float]:
         """Return MSE / Var(x) of reconstructions from μ, 1 for a VAE that knows the mean alone; show some."""
@@ -228,6 +235,7 @@ class LatentDiscriminator(LatentSpace):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least_one("discriminator_layers")
+        self._above_zero("lr_discriminator")
 
     def score(self, round: Round) -> Tensor:
         """Train VAE and discriminator on this round's pools; return ``1 − D(μ)``, (N,) in [0, 1].

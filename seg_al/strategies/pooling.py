@@ -49,8 +49,8 @@ class TopPixels(Pooling):
 class TopPatches(Pooling):
     """The sum of the means of the `count` most uncertain patches of a grid (Kuo et al. 2018, Sec. 2.2).
 
-    The image is parted into a regular grid; patches do not overlap, so that one uncertain spot is not
-    counted twice.
+    The image is parted into a regular grid, so that one uncertain spot is counted once; where a side is no multiple
+    of the grid, neighbours share a pixel's width.
     """
 
     count: int = 10

@@ -88,5 +88,5 @@ class Margin(Uncertainty):
     def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
         """Return 1 − (p₁ − p₂), in [0, 1]."""
         (p,) = predictions
-        best, second = p.topk(2, dim=1).values.unbind(1)
-        return 1 - (best - second)
+        first = p.topk(min(2, p.shape[1]), dim=1).values
+        return 1 - (first[:, 0] - first[:, 1:].sum(1))  # of one class alone, the second is 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import cv2
@@ -36,7 +37,23 @@ def test_near_duplicates_are_alike_whatever_their_brightness_and_size() -> None:
     assert redundancy([image, larger]) > 0.98
     assert redundancy([image, cv2.GaussianBlur(noise(1, 64), (9, 9), 0)]) < 0.5
     assert np.isnan(redundancy([image]))
-    assert redundancy([np.zeros((8, 8, 3), np.uint8)] * 2) == 0  # nothing to correlate
+    night = np.zeros((8, 8, 3), np.uint8)  # of one value: nothing to correlate, yet the same
+    assert redundancy([night, night]) == 1 and redundancy([night, noise(0)]) == 0
+
+
+def test_the_images_of_a_query_are_read_one_at_a_time() -> None:
+    kept: list[weakref.ref] = []
+    most = 0
+
+    def image(index: int) -> np.ndarray:
+        nonlocal most
+        made = noise(index, 64)
+        kept.append(weakref.ref(made))
+        most = max(most, sum(one() is not None for one in kept))
+        return made
+
+    describe_query(image, lambda index: np.array(0), range(20), ["all"])
+    assert len(kept) == 20 and most <= 2
 
 
 def test_a_large_query_is_compared_in_part_and_counted_whole() -> None:

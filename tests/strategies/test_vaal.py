@@ -188,7 +188,10 @@ def test_presets() -> None:
     assert layers == [5, 3]
 
 
-@pytest.mark.parametrize("settings", [{"latent": 0}, {"holdout": 1.0}, {"vae_steps": 0}, {"epochs": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"latent": 0}, {"holdout": 1.0}, {"vae_steps": 0}, {"epochs": 0}, {"lr_vae": -1e-3}, {"lr_discriminator": 0.0}],
+)
 def test_impossible_settings(settings: dict) -> None:
     with pytest.raises(UserError, match=f"VAAL.{next(iter(settings))}"):
         VAAL(**settings)
