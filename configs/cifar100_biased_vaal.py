@@ -2,7 +2,8 @@
 
     python tools/train_al.py configs/cifar100_biased_vaal.py
 
-The classes are chosen at random by the seed (paper, Fig. 5; 20 of them: --initial.classes 20).
+The classes are chosen at random by the seed (paper, Fig. 5; 20 of them: --initial.classes 20
+--name cifar100_biased20_vaal).
 """
 
 from dataclasses import replace

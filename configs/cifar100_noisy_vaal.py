@@ -2,7 +2,8 @@
 
     python tools/train_al.py configs/cifar100_noisy_vaal.py
 
-A wrong label is another class of the same super-class (paper, Fig. 5; 20 and 30 %: --oracle.rate 0.2).
+A wrong label is another class of the same super-class (paper, Fig. 5; 20 and 30 %: --oracle.rate 0.2
+--name cifar100_noisy20_vaal).
 """
 
 from dataclasses import replace

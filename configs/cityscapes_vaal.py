@@ -13,7 +13,8 @@ config = Experiment(
     dataset=Cityscapes(root="cityscapes", val_images=300, size=(688, 688)),
     model=DRN(arch="drn_d_22"),  # the paper says "dilated residual network" without a variant
     # Table 3: d 128, α1 = α2 = 1e-3, λ1 1, λ2 25, β 1, batch 8. The text has 5e-4 for all three learning rates, and
-    # 50 epochs where the table has 100: --strategy.epochs 50. `VAAL()` is our recommendation, see its help.
+    # 50 epochs where the table has 100: --strategy.epochs 50 --name cityscapes_vaal50. `VAAL()` is our
+    # recommendation, see its help.
     strategy=VAAL.paper(),
     # 10 % and 5 % of 2975 (not of the 2675 that can be asked for)
     initial=300,

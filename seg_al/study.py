@@ -140,6 +140,8 @@ class Study(Component):
     def describe(self) -> None:
         """Write ``study.json``, the runs that belong to the study, and ``pool.json``, the classes of its pool.
 
+        A seed that was begun with belongs to it also if this time another is asked for, as does the whole pool.
+
         Raises:
             UserError: the study's folder cannot be written to.
         """
@@ -150,10 +152,12 @@ class Study(Component):
 
     def _describe(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        matches = (re.fullmatch(r"seed(\d+)", path.parent.name) for path in self.directory.glob("*/*/config.py"))
+        begun = {int(match[1]) for match in matches if match}
         about = {
             "strategies": list(self.strategies),
-            "seeds": self.seeds,
-            "full": self.full,
+            "seeds": [*self.seeds, *sorted(begun - set(self.seeds))],
+            "full": self.full or (self.directory / FULL).exists(),
             "rounds": self.base.rounds,
             "sequence": self.sequence,
         }

@@ -226,6 +226,20 @@ def test_what_is_done_is_skipped_and_other_settings_are_refused_first(tmp_path: 
     assert len(launched) == 1
 
 
+def test_a_narrower_command_takes_nothing_out_of_the_study(tmp_path: Path) -> None:
+    study = small(tmp_path, full=True)
+    study.describe()
+    study.run(Key("first_round", 1))
+    study.run(Key("random", 1))
+    study.run(Key("full", 0))
+    replace(study, seeds=(0,), full=False).describe()
+    about = json.loads((study.directory / "study.json").read_text())
+    assert (about["seeds"], about["full"]) == ([0, 1], True)
+    assert {(run.strategy, run.seed) for run in read_runs([study.directory]).broken} == {
+        ("random", 0), ("entropy", 0), ("entropy", 1), ("full", 1),
+    }  # fmt: skip
+
+
 class Half(TinyScenes):
     """Half of whose images have no label."""
 
