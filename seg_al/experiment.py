@@ -25,6 +25,7 @@ from seg_al.models.base import Model
 from seg_al.oracle import IdealOracle, Labels, Oracle
 from seg_al.phase import Phase
 from seg_al.pool import InitialPool, Pool, RandomInitial
+from seg_al.rehearsal import rehearse
 from seg_al.reporting.confusion import confusion_table, plot_confusion, read_confusion
 from seg_al.reporting.curves import collect, plot_curve, write_curve
 from seg_al.reporting.gallery import contact_sheet, reconstructions
@@ -108,16 +109,14 @@ class Experiment(Component):
         state: Any = None  # rank 0 says what it is
         run = RunDirectory(self.directory, writes=fabric.is_global_zero, wait=wait)
         if run.writes:
-            initial = []
-            if not (run.path / "state.json").exists():
-                self._check_ready()
-                # a run that goes on need not choose again, which may mean to read all labels of the pool
-                initial = self._initial(samples["train"])
             if first_round:
                 self._check_first(RunDirectory(first_round))
-            report = preflight(self.dataset, progress=progress)
-            for warning in report.warnings:
-                print(f"note: {warning}", file=sys.stderr)
+            # a run that goes on need not choose again, which may mean to read all labels of the pool
+            new = not (run.path / "state.json").exists()
+            initial = self._initial(samples["train"]) if new else []
+            self._preflight()
+            if new:
+                rehearse(self, fabric, samples, labels, initial)
             start = {"round": 0, "phase": "train", "labeled": [samples["train"].ids[i] for i in initial]}
             state = run.open(self, ignore=("machine",)) or start
         try:
@@ -146,6 +145,21 @@ class Experiment(Component):
         for part in components(self):
             part.check_ready()
 
+    def _preflight(self) -> None:
+        """Read all labels and look at all images; say what may spoil results."""
+        report = preflight(self.dataset, progress=progress)
+        for split in self._splits()[1:]:
+            found = report.splits[split]
+            if found.labeled < found.images:
+                raise UserError(
+                    f"{type(self.dataset).__name__}: {found.images - found.labeled} of {found.images} images of split "
+                    f"{split} have no label; leave them out"
+                )
+        if self.train.keep == "best" and not report.splits["val"].images_with.any():
+            raise UserError("train.keep is 'best', but no image of split val shows a class; set it to 'last'")
+        for warning in report.warnings:
+            print(f"note: {warning}", file=sys.stderr)
+
     def _check_first(self, run: RunDirectory) -> None:
         """Check that a run can be taken over as the first round."""
         run.check(self, ignore=("name", "strategy", "budget", "rounds", "machine"))
@@ -153,13 +167,11 @@ class Experiment(Component):
             raise UserError(f"{run.path}: no finished run of one round to start from")
 
     def _initial(self, pool: Samples) -> list[int]:
-        """Return the indices of the initial pool; check that the pool holds the queries after it."""
+        """Return the indices of the initial pool; check that all is ready, and that the pool holds the queries."""
+        self._check_ready()
         chooser = RandomInitial(size=self.initial) if isinstance(self.initial, int) else self.initial
         initial = chooser.choose(self.dataset, pool, self.seed)
         self.check_size(len(initial), len(pool))
-        taken, ids = set(initial), pool.ids
-        unlabeled = [name for index, name in enumerate(ids) if index not in taken]
-        self.strategy.check_pool([ids[i] for i in initial], unlabeled, self.budget * (self.rounds - 1))
         return initial
 
     @property

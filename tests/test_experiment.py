@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import Squares, TinyModel, TinyScenes, parameters_equal, tiny_experiment
+from tiny import MixedScenes, Squares, TinyModel, TinyScenes, parameters_equal, tiny_experiment
 
 from seg_al import (
     SMP,
@@ -28,7 +28,6 @@ from seg_al import (
     UserError,
     load,
 )
-from seg_al.data.base import Split
 from seg_al.experiment import check_selection
 from seg_al.machine import Machine
 from seg_al.phase import Phase
@@ -36,21 +35,6 @@ from seg_al.run_directory import RunDirectory
 from seg_al.strategies.base import Selection, Strategy
 
 TINY_VAAL = VAAL(latent=4, epochs=1, batch_size=8)
-
-
-class Mixed(TinyScenes):
-    """Images of three sizes."""
-
-    def samples(self, split: Split) -> Squares:
-        listed = super().samples(split)
-        draw = listed._draw
-
-        def cut(index: int) -> tuple[np.ndarray, np.ndarray]:
-            image, target = draw(index)
-            return image[: 32 - 4 * (index % 3)], target[: 32 - 4 * (index % 3)]
-
-        listed._draw = cut  # type: ignore[method-assign]
-        return listed
 
 
 def results(run: Path) -> dict[str, object]:
@@ -213,7 +197,7 @@ def test_a_strategy_cannot_reach_labels_of_the_unlabeled_pool(tmp_path: Path, mo
         return original(self, index)
 
     monkeypatch.setattr(Squares, "target", target)
-    monkeypatch.setattr("seg_al.experiment.preflight", lambda *_, **__: type("R", (), {"warnings": []})())
+    monkeypatch.setattr(Experiment, "_preflight", lambda self: None)  # which reads all labels
     run = tiny_experiment(tmp_path, strategy=TINY_VAAL, rounds=2).run()
     labeled = set((run / "rounds" / "01" / "labeled.txt").read_text().split())
     assert {name for name in reads if name.startswith("train")} == labeled
@@ -398,7 +382,7 @@ def test_a_strategy_that_answers_wrongly_is_caught(positions: tuple[int, ...]) -
 
 def test_images_of_differing_sizes_and_crops(tmp_path: Path) -> None:
     for fit in ("resize", "crop"):
-        run = tiny_experiment(tmp_path, name=fit, dataset=Mixed(size=(24, 40), fit=fit), strategy=Entropy()).run()
+        run = tiny_experiment(tmp_path, name=fit, dataset=MixedScenes(size=(24, 40), fit=fit), strategy=Entropy()).run()
         assert len(list(run.glob("rounds/*/query.csv"))) == 2
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from seg_al import Experiment, Random, Segmentation, Train
 from seg_al.data.base import SegmentationDataset, Split
+from seg_al.data.class_files import ArraySamples
+from seg_al.data.classification import ClassificationDataset
 from seg_al.machine import Machine
 from seg_al.models.base import ClassificationNetwork, Model, SegmentationNetwork
 
@@ -54,6 +56,35 @@ class TinyScenes(SegmentationDataset):
 
     def samples(self, split: Split) -> Squares:
         return Squares(split, {"train": self.train, "val": 6, "test": 10}[split], self.side)
+
+
+class MixedScenes(TinyScenes):
+    """Images of three sizes."""
+
+    def samples(self, split: Split) -> Squares:
+        listed = super().samples(split)
+        draw = listed._draw
+
+        def cut(index: int) -> tuple[np.ndarray, np.ndarray]:
+            image, target = draw(index)
+            return image[: 32 - 4 * (index % 3)], target[: 32 - 4 * (index % 3)]
+
+        listed._draw = cut  # type: ignore[method-assign]
+        return listed
+
+
+class TinyClasses(ClassificationDataset):
+    """Images of noise whose class is their number modulo 3."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return ("zero", "one", "two")
+
+    def samples(self, split: Split) -> ArraySamples:
+        count = {"train": 40, "val": 6, "test": 10}[split]
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        ids = tuple(f"{split}/{index:03d}" for index in range(count))
+        return ArraySamples(ids, pixels, np.arange(count) % 3, np.arange(count))
 
 
 class TinyNetwork(SegmentationNetwork):

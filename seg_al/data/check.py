@@ -223,6 +223,12 @@ def _inspect(samples: Samples, classes: int, decode_images: bool, index: int) ->
                 raise UserError(f"{samples.ids[index]}: is of class {target}; classes are 0 to {classes - 1}")
         elif target is not None:
             sample.counts = np.bincount(np.ravel(target), minlength=256)
+            beyond = [value for value in np.flatnonzero(sample.counts).tolist() if value >= classes and value != IGNORE]
+            if beyond:
+                raise UserError(
+                    f"{samples.ids[index]}: its mask holds {some(list(map(str, beyond)))}; classes are 0 to "
+                    f"{classes - 1}, and {IGNORE} is left out"
+                )
     except UserError as error:
         if str(error) != str(sample.image_error):  # comparing sizes met the same broken image
             sample.label_error = error

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
+from seg_al.config import UserError
 from seg_al.data.base import Dataset, Samples
 from seg_al.data.transforms import Transform, evaluation_transform, training_transform
 from seg_al.streams import Key, generator
@@ -160,8 +161,12 @@ class Draws:
 
 
 def load_draws(view: TorchDataset, draws: Draws, workers: int) -> Iterator[Any]:
-    """Load batches of draws in order, stacked."""
-    return iter(DataLoader(view, batch_sampler=draws, num_workers=workers))
+    """Load batches of draws in order, stacked.
+
+    Raises:
+        UserError: (when drawn) images of one batch differ in size.
+    """
+    return iter(DataLoader(view, batch_sampler=draws, num_workers=workers, collate_fn=_stacked))
 
 
 def load_in_order(view: TorchDataset, batches: Sequence[Sequence[int]], workers: int) -> Iterator[list[Any]]:
@@ -171,6 +176,14 @@ def load_in_order(view: TorchDataset, batches: Sequence[Sequence[int]], workers:
     places in the batch.
     """
     return iter(DataLoader(view, batch_sampler=batches, num_workers=workers, collate_fn=_by_shape))  # type: ignore[arg-type]
+
+
+def _stacked(items: list[Any]) -> Any:
+    shapes = {(item[0] if isinstance(item, tuple) else item).shape[-2:] for item in items}
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{height}x{width}" for height, width in sorted(shapes)[:2])
+        raise UserError(f"images of {sizes} cannot be in one batch; give the data set a size=(height, width)")
+    return default_collate(items)
 
 
 def _by_shape(items: list[Any]) -> list[Any]:

@@ -84,8 +84,17 @@ class TwoPools(ScoreStrategy):
 
     def __post_init__(self) -> None:
         self._at_least_one("epochs", "batch_size")
+        if self.size is not None and min(self.size) < 1:
+            raise UserError(f"{type(self).__name__}.size must be at least (1, 1), not {self.size}")
         if not 0 <= self.holdout < 1:
             raise UserError(f"{type(self).__name__}.holdout must be a share in [0, 1), not {self.holdout}")
+
+    def check(self, round: Round, wanted: int) -> None:
+        """Check that the images have a size the networks take, and that a batch can be shared out."""
+        self.new_vae(1, self.input_size(round))
+        phase = round.phase("check")
+        phase.begin(1, 1)
+        phase.batches(round.labeled, "labeled", self.batch_size)
 
     def _above_zero(self, *names: str) -> None:
         for name in names:

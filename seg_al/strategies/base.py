@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,16 +34,15 @@ class Strategy(Component):
         """Return `budget` positions in ``round.unlabeled``, best first, with scores."""
         raise NotImplementedError
 
-    def check_pool(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> None:
-        """Check what can be known before the first round is trained.
+    def check(self, round: Round, wanted: int) -> None:
+        """Check what can be known before the first round is trained; most strategies have nothing to check.
 
         Args:
-            labeled: ids of the initial pool.
-            unlabeled: ids of all others.
+            round: the first, with a model that is not trained, and no means to train.
             wanted: images that all queries together will ask for.
 
         Raises:
-            UserError: the strategy cannot choose so many of them.
+            UserError: the strategy cannot choose in such rounds.
         """
 
 

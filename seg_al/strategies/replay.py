@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,9 @@ class Replay(Strategy):
         """Check that the file can be read."""
         read_indices(self.path)
 
-    def check_pool(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> None:
+    def check(self, round: Round, wanted: int) -> None:
         """Check that the file lists `wanted` more ids, all in the pool."""
-        self._next(labeled, unlabeled, wanted)
+        self._next(round, wanted)
 
     def select(self, round: Round, budget: int) -> Selection:
         """Return the next `budget` ids of the file.
@@ -40,12 +39,12 @@ class Replay(Strategy):
         Raises:
             UserError: the file cannot be read, lists too few ids, or one that is not in the pool.
         """
-        positions, scores = self._next(round.labeled.ids, round.unlabeled.ids, budget)
+        positions, scores = self._next(round, budget)
         return Selection(np.array(positions, dtype=np.int64), np.array(scores))
 
-    def _next(self, labeled: Sequence[str], unlabeled: Sequence[str], wanted: int) -> tuple[list[int], list[float]]:
-        """Return where the next ids of the file stand in `unlabeled`, and their scores."""
-        known, free = set(labeled), {name: position for position, name in enumerate(unlabeled)}
+    def _next(self, round: Round, wanted: int) -> tuple[list[int], list[float]]:
+        """Return where the next ids of the file stand in ``round.unlabeled``, and their scores."""
+        known, free = set(round.labeled.ids), {name: position for position, name in enumerate(round.unlabeled.ids)}
         rows = [row for row in read_indices(self.path) if row[1] not in known][:wanted]
         if len(rows) < wanted:
             raise UserError(f"Replay: {self.path} lists {len(rows)} more ids, but {wanted} are wanted; lower rounds")

@@ -31,6 +31,10 @@ class DiscriminatorOnly(TwoPools):
     lr_discriminator: float = 5e-4
     """Adam's learning rate for the discriminator."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._above_zero("lr_discriminator")
+
     def score(self, round: Round) -> Tensor:
         """Train a discriminator on this round's pools; return ``1 − D(x)``, (N,) in [0, 1].
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ class Metric(Protocol):
 
 class Task(Component):
     """Loss, probabilities, features and metric of a kind of task."""
+
+    label_dims: ClassVar[int | None] = None
+    """Dimensions of a label: 2 of a mask, 0 of a class; None: not checked."""
 
     @property
     def metric_name(self) -> str:

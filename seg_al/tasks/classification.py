@@ -16,6 +16,8 @@ from seg_al.tasks.base import Task
 class Classification(Task):
     """Classification with unweighted cross-entropy; one class an image."""
 
+    label_dims = 0
+
     @property
     def metric_name(self) -> str:
         """Top-1 accuracy, as a fraction."""

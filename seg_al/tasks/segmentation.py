@@ -17,6 +17,8 @@ from seg_al.tasks.base import Task
 class Segmentation(Task):
     """Semantic segmentation with unweighted cross-entropy; pixels of value 255 are left out."""
 
+    label_dims = 2
+
     @property
     def metric_name(self) -> str:
         """mIoU, as a fraction."""

@@ -1,0 +1,97 @@
+"""A rehearsal of a run's steps on a few images: settings that do not fit show before anything is trained."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lightning_fabric import Fabric
+
+from seg_al.config import UserError
+from seg_al.data.base import Samples, Split
+from seg_al.data.views import EvaluationView, LabeledView, evaluation_images, to_input
+from seg_al.oracle import Labels
+from seg_al.phase import Phase
+from seg_al.round import Round
+
+if TYPE_CHECKING:
+    from seg_al.experiment import Experiment
+
+IMAGES = 2
+"""Images in a rehearsed batch: as many as a BatchNorm needs, where the run's own batch holds so many."""
+
+
+def rehearse(
+    experiment: Experiment,
+    fabric: Fabric,
+    samples: Mapping[Split, Samples],
+    labels: Labels,
+    initial: Sequence[int],
+) -> None:
+    """Compute a loss, predict an image of each split, and let the strategy check a round; in one process, no step.
+
+    Args:
+        labels: the oracle's.
+        initial: the initial pool.
+
+    Raises:
+        UserError: data set, model, task, strategy and sizes do not fit together.
+    """
+    dataset, task, settings = experiment.dataset, experiment.task, experiment.train
+    together = f"{type(experiment.model).__name__} and {type(task).__name__}"
+    network = experiment.model.build(len(dataset.class_names)).to(fabric.device)
+    phase = Phase("rehearsal", fabric, (experiment.seed, 0))
+    phase.begin(1, 1)
+    view = LabeledView(dataset, samples["train"], labels.target, initial)
+    images, targets = next(phase.batches(view, "labeled", settings.batch_size, parts=settings.accumulate))
+    images, targets = images[:IMAGES], targets[:IMAGES]
+    if task.label_dims not in (None, targets.dim() - 1):
+        kinds = {1: "classes of images; set task=Classification()", 3: "masks; set task=Segmentation()"}
+        found = kinds.get(targets.dim(), f"of shape {tuple(targets.shape[1:])}")
+        raise UserError(f"task is {type(task).__name__}, but the data set's labels are {found}")
+    size = f"{images.shape[-2]}x{images.shape[-1]}"
+    with torch.no_grad(), fabric.autocast():
+        with _told(f"{together} cannot be trained on batches of {len(images)} images of {size}"):
+            task.loss(network.train(), to_input(images, fabric.device), targets.to(fabric.device))
+        network.eval()
+        for listed in (listed for split, listed in samples.items() if split != "train"):
+            image, target = EvaluationView(dataset, listed)[0]
+            with _told(f"{together} cannot be evaluated on {listed.ids[0]}"):
+                predicted = task.predict(network, to_input(image[None], fabric.device), target.shape)
+                task.metric(len(dataset.class_names)).update(predicted.cpu(), target[None])
+        if experiment.rounds > 1:
+            taken = set(initial)
+            unlabeled = [index for index in range(len(samples["train"])) if index not in taken]
+            round = Round(
+                model=network,
+                task=task,
+                labeled=evaluation_images(dataset, samples["train"], initial),
+                unlabeled=evaluation_images(dataset, samples["train"], unlabeled),
+                seed=experiment.seed,
+                fabric=fabric,
+            )
+            with _told(f"{type(experiment.strategy).__name__} cannot choose"):
+                experiment.strategy.check(round, experiment.budget * (experiment.rounds - 1))
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn an error of any kind into a line: what cannot be done, why, and where in the user's or our own code."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        installed = [Path(sysconfig.get_path(key)) for key in ("purelib", "platlib", "stdlib")]
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if not any(Path(f.filename).is_relative_to(place) for place in installed)] or frames
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{what}: {reason} (at {own[-1].filename}:{own[-1].lineno}); change the data set's size, the batch size, "
+            "the model or the task"
+        ) from error
