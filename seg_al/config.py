@@ -154,6 +154,7 @@ def load(
     path: str | Path,
     overrides: Sequence[str] = (),
     kind: type[AnyComponent] = Component,  # type: ignore[assignment]
+    options: Sequence[str] = (),
 ) -> AnyComponent:
     """Import a config file, take its ``config`` and apply command-line overrides.
 
@@ -163,6 +164,7 @@ def load(
         overrides: as typed after the file, e.g. ``["--train.epochs", "5"]``. ``--help`` lists every
             setting and exits.
         kind: what `config` must be.
+        options: those the tool has beside the settings, for who mistypes one.
 
     Raises:
         UserError: no such file, an error in it (with its line), no ``config`` of that kind in it, an
@@ -178,7 +180,7 @@ def load(
         raise UserError(f"{path}: `config` is {_named(type(config))}, not {_named(kind)}{there}")
     if getattr(config, "name", None) == "":
         config = type(config)(**{**_settings(config), "name": Path(path).stem})
-    return override(config, overrides, prog=f"{Path(sys.argv[0]).name} {path}", description=module.__doc__)
+    return override(config, overrides, f"{Path(sys.argv[0]).name} {path}", module.__doc__, options)
 
 
 def _named(kind: type) -> str:
@@ -186,7 +188,13 @@ def _named(kind: type) -> str:
     return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
-def override(config: Component, arguments: Sequence[str], prog: str = "", description: str | None = None) -> Any:
+def override(
+    config: Component,
+    arguments: Sequence[str],
+    prog: str = "",
+    description: str | None = None,
+    options: Sequence[str] = (),
+) -> Any:
     """Return `config` with ``--setting value`` pairs applied by tyro; UserError on a wrong one."""
     if not arguments:  # tyro would take settings called a-b and a_b for one
         return config
@@ -206,9 +214,29 @@ def override(config: Component, arguments: Sequence[str], prog: str = "", descri
     except SystemExit as stop:
         if not stop.code:
             raise
-        # tyro draws a box of several lines: keep what is wrong and what was meant, on one line.
-        words = re.sub(r"[\u2500-\u257f]+", " ", said.getvalue()).split("For full helptext")[0]
-        raise UserError(" ".join(words.split()) + " (--help lists all)") from None
+        raise UserError(_what_is_wrong(said.getvalue(), [*options, *_flags(config)])) from None
+
+
+def _what_is_wrong(box: str, options: Sequence[str]) -> str:
+    """Return on one line what tyro says in a box: a title, what is wrong, and between rules what was meant."""
+    # drawn in ASCII where the terminal has nothing else
+    lines = [re.sub(r"[\u2500-\u257f]|^\||\|$|^[-+]+$", "", line.strip()).strip() for line in box.splitlines()[1:]]
+    lines = ["" if set(line) <= {"-"} else line for line in lines]
+    wrong, _, more = "\n".join(lines).strip().partition("\n\n")
+    wrong = " ".join(wrong.split())
+    if unknown := re.match(r"Unrecognized options: (--?[^\s,=]+)", wrong):
+        close = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.6)
+        return f"no option {unknown[1]}{f'; did you mean {close[0]}?' if close else ''} (--help lists all)"
+    takes = re.search(r"^--.*", more, re.MULTILINE)
+    return wrong + (f"; it is {takes[0].strip()}" if takes else "") + " (--help lists all)"
+
+
+def _flags(config: Component, prefix: str = "--") -> Iterator[str]:
+    for name, value in _settings(config).items():
+        flag = prefix + name.replace("_", "-")
+        yield flag
+        if isinstance(value, Component):
+            yield from _flags(value, f"{flag}.")
 
 
 def _settings(config: Component) -> dict[str, Any]:

@@ -85,6 +85,9 @@ class Fitted:
     key: str
     """Names what it was trained on and how: two of one key are the same model."""
 
+    settings: str
+    """Names how it was trained and evaluated, whatever was labeled: scores of one name can be compared."""
+
 
 class OwnPool(Component):
     """Images of one's own, of which those with a mask are labeled; the others can be asked for.
@@ -172,7 +175,7 @@ class OwnPool(Component):
         Raises:
             UserError: problems of the folder, all in one line; names in exclude.txt or include.txt without an image.
         """
-        dataset = self._whole()
+        dataset = self.whole()
         samples = dataset.samples("train")
         root, test = find_root(dataset.root), None
         if "test" in dataset.sources(root):
@@ -209,7 +212,7 @@ class OwnPool(Component):
             metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
             network = self._new_network(fabric)
             network.load_state_dict(load_tensors(folder / "model.pt"))
-            _note(self.directory / "history.csv", key, metrics)
+            _note(self.directory / "history.csv", key, self.settings_key(state), metrics)
         return Fitted(
             network=network.eval().requires_grad_(False),
             labeled=len(state.labeled),
@@ -218,13 +221,20 @@ class OwnPool(Component):
             how=metrics["how"],
             metrics=metrics["test"],
             key=key,
+            settings=self.settings_key(state),
         )
 
     def model_key(self, state: State) -> str:
         """Return a name for what a task model is trained on and how: settings, and the bytes of all masks."""
-        parts = [source(part) for part in (replace(self._whole(), root=""), self.model, self.task, self.train)]
-        parts += [repr((self.folds, self.holdout, self.seed)), state.masks]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        return _named([*self._settings(), state.masks])
+
+    def settings_key(self, state: State) -> str:
+        """Return a name for how a task model is trained and evaluated: settings, and whether there is a test split."""
+        return _named([*self._settings(), "test" if state.test is not None else ""])
+
+    def _settings(self) -> list[str]:
+        parts = [source(part) for part in (replace(self.whole(), root=""), self.model, self.task, self.train)]
+        return [*parts, repr((self.folds, self.holdout, self.seed))]
 
     def view(self, samples: FileSamples, indices: Sequence[int] | np.ndarray) -> ImageView:
         """Return images alone, under the evaluation transform."""
@@ -303,7 +313,7 @@ class OwnPool(Component):
         batch, workers = self.train.evaluation_batch_size, self.machine.loading_workers()
         return evaluate(self.task, network, self.dataset, samples, fabric, batch, workers, title)
 
-    def _whole(self) -> FolderSegmentation:
+    def whole(self) -> FolderSegmentation:
         """Return the data set with all of its images in one pool."""
         return replace(self.dataset, unlabeled_ok=True, fractions=(0.0, 0.0))
 
@@ -351,7 +361,11 @@ def _names(file: Path, where: dict[str, int]) -> list[int]:
     return list(found)
 
 
-def _note(file: Path, key: str, metrics: dict[str, Any]) -> None:
+def _named(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _note(file: Path, key: str, settings: str, metrics: dict[str, Any]) -> None:
     """Add a row to the history, once for each key."""
     rows = read_history(file)
     if any(row["key"] == key for row in rows):
@@ -363,14 +377,14 @@ def _note(file: Path, key: str, metrics: dict[str, Any]) -> None:
         "noise": repr(metrics["noise"]),
     }
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["labeled", "score", "noise", "how", "key"], lineterminator="\n")
+    writer = csv.DictWriter(text, ["labeled", "score", "noise", "how", "key", "settings"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows([*rows, {**row, "how": metrics["how"], "key": key}])
+    writer.writerows([*rows, {**row, "how": metrics["how"], "key": key, "settings": settings}])
     write_atomically(file, text.getvalue())
 
 
 def read_history(file: Path) -> list[dict[str, str]]:
-    """Read ``history.csv``: labeled, score, noise, how, key of each model, in order; nothing where there is none."""
+    """Read ``history.csv``: labeled, score, noise, how, key and settings of each model, in order; or nothing."""
     if not file.exists():
         return []
     with open(file, newline="", encoding="utf-8") as table:

@@ -116,8 +116,8 @@ def ask(pool: OwnPool, say: Callable[[str], None] = print) -> Query:
 
 def progress_of(query: Query, state: State) -> str:
     """Return how much of a query has come back, in words."""
-    done = {state.samples.ids[i] for i in state.labeled}
-    ids = query.ids
+    done, out = ({state.samples.ids[i] for i in some} for some in (state.labeled, state.excluded))
+    ids = [name for name in query.ids if name not in out]
     missing = [name for name in ids if name not in done]
     if not missing:
         return f"query {query.path.name}: all {len(ids)} done"
@@ -134,6 +134,7 @@ def verdict(pool: OwnPool, fitted: Fitted | None) -> list[str]:
     name = pool.task.metric_name
     lines = [f"{name} {fitted.score:.1%} with {fitted.labeled} labeled ({fitted.how})"]
     rows = [row for row in read_history(pool.directory / "history.csv") if row["score"]]
+    rows = [row for row in rows if row.get("settings") == fitted.settings]  # others cannot be compared
     if len(rows) > 1 and rows[-1]["key"] == fitted.key:
         last = rows[-2]
         lines[0] += f", {100 * (fitted.score - float(last['score'])):+.1f} points since {last['labeled']}"

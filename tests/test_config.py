@@ -117,7 +117,7 @@ def test_a_config_named_like_a_module_does_not_replace_it(tmp_path: Path) -> Non
         ("def f(:\n  pass", [], ["config.py:1", "invalid syntax"]),
         ("from seg_al import VAAL\nconfig = VAAL(latnt=3)", [], ["config.py:2", "'latnt'", "did you mean 'latent'?"]),
         ("import nonsuch", [], ["config.py:1", "nonsuch"]),
-        (CONFIG, ["--train.epoch", "3"], ["--train.epoch", "Perhaps you meant", "--train.epochs"]),
+        (CONFIG, ["--train.epoch", "3"], ["no option --train.epoch; did you mean --train.epochs?"]),
         (CONFIG, ["--train.epochs", "many"], ["--train.epochs", "'many'"]),
         (CONFIG, ["--train.epochs", "0"], ["Train.epochs must be at least 1"]),
         (CONFIG, ["--train.optimizer", "adamm"], ["--train.optimizer", "adam"]),

@@ -90,6 +90,28 @@ def test_new_masks_are_trained_on_and_what_was_asked_for_is_not_asked_again(
     assert set(fourth) == set(folder.masks) - {*labeled, *first[:3]}
 
 
+def test_scores_of_another_evaluation_are_not_compared(folder: Folder) -> None:
+    folder.label(*folder.names(6))
+    said(folder.pool())
+    folder.label(*folder.names(9))
+    lines, _ = said(folder.pool(folds=2))
+    assert any(line.startswith("mIoU ") and "2-fold" in line for line in lines)
+    assert not any("points since" in line or "are expected to change" in line for line in lines)
+    lines, _ = said(folder.pool())
+    assert any("points since 6" in line for line in lines) and any(
+        "from 2 points of the curve" in line for line in lines
+    )
+
+
+def test_what_is_excluded_after_it_was_asked_for_is_waited_for_no_more(folder: Folder) -> None:
+    folder.label(*folder.names(6))
+    _, first = said(folder.pool())
+    folder.label(*first[:3])
+    (folder.root / "data" / "exclude.txt").write_text(f"{first[3]}\n", encoding="utf-8")
+    lines, _ = said(folder.pool())
+    assert "query 001: all 3 done" in lines
+
+
 def test_a_query_holds_what_a_person_needs(folder: Folder) -> None:
     folder.label(*folder.names(6))
     query = ask(folder.pool(), lambda line: None)
@@ -365,6 +387,18 @@ def test_the_tool_asks_exports_and_imports(tool: Tool, folder: Folder) -> None:
         done = tool("query.py", *arguments)
         assert done.returncode == 2 and message in done.stderr, done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_suggestions_are_no_finished_work_and_a_pool_is_checked_as_one(tool: Tool, folder: Folder) -> None:
+    folder.write_config()
+    warning = "an import takes a suggestion for finished work"
+    done = tool("query.py", "mine.py", "--export", "masks")
+    assert "a mask for each goes here" in done.stdout and warning not in done.stdout
+    folder.label(*folder.names(4))
+    done = tool("query.py", "mine.py", "--export", "masks")
+    assert "the model's suggestions for 3 of them, to be corrected" in done.stdout and warning in done.stdout
+    done = tool("check_data.py", "mine.py")
+    assert done.returncode == 0 and "no problems" in done.stdout, done.stdout
 
 
 def test_a_second_process_is_refused(folder: Folder) -> None:

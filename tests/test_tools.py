@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from background import start
-from conftest import Done, Tool
+from conftest import ROOT, Done, Tool
 
 CONFIG = """
     from seg_al import Entropy, Experiment, FolderSegmentation, Train
@@ -137,6 +137,19 @@ def test_bad_data_is_refused_before_anything_is_written(
 def test_bad_options_are_one_line(tool: Tool, tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
     make_data(tmp_path)
     assert_refused(tool("train_al.py", write_config(tmp_path), *arguments), *parts)
+
+
+@pytest.mark.parametrize("name", ["run_study.py", "check_data.py"])
+def test_help_after_a_config_lists_its_settings_too(tool: Tool, name: str) -> None:
+    config = ROOT / "configs" / "camvid_study.py"
+    done = tool(name, config, "--help")
+    assert done.returncode == 0 and "--base.train.epochs" in done.stdout and "-h, --help" in done.stdout
+    assert "--base.train.epochs" not in tool(name, "--help").stdout
+
+
+def test_an_option_of_the_tool_is_named_where_it_is_nearest(tool: Tool) -> None:
+    done = tool("run_study.py", ROOT / "configs" / "camvid_study.py", "--worker", "2")
+    assert_refused(done, "no option --worker; did you mean --workers?")
 
 
 @pytest.mark.parametrize(

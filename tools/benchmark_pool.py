@@ -18,7 +18,7 @@ import tyro
 from torch import Tensor, nn
 
 from seg_al import BALD, CoreSet, Entropy, Segmentation
-from seg_al.config import run_tool
+from seg_al.config import UserError, run_tool
 from seg_al.data.views import ImageView
 from seg_al.models.base import SegmentationNetwork
 from seg_al.round import Round
@@ -42,6 +42,9 @@ class Small(SegmentationNetwork):
         return self.head(features)
 
 
+LABELED, BATCH = 100, 64
+
+
 class Ids:
     """Names of as many images, made when read."""
 
@@ -56,9 +59,9 @@ def query(answer: Any, name: str, images: int, size: tuple[int, int], budget: in
         return np.random.default_rng(index).integers(0, 255, (*size, 3), dtype=np.uint8)
 
     network = Small().eval().requires_grad_(False)
-    labeled, unlabeled = (ImageView(read, Ids(), i, size) for i in (range(100), range(100, images)))  # type: ignore[arg-type]
-    made = Round(network, Segmentation(), labeled, unlabeled, batch_size=64)
-    made.map(lambda x: network(x).flatten(1).mean(1), unlabeled.subset(range(64)))  # what a batch takes anyway
+    labeled, unlabeled = (ImageView(read, Ids(), i, size) for i in (range(LABELED), range(LABELED, images)))  # type: ignore[arg-type]
+    made = Round(network, Segmentation(), labeled, unlabeled, batch_size=BATCH)
+    made.map(lambda x: network(x).flatten(1).mean(1), unlabeled.subset(range(BATCH)))  # what a batch takes anyway
     before, start = peak(), time.perf_counter()
     STRATEGIES[name].select(made, budget)
     answer.put((before, peak(), time.perf_counter() - start))
@@ -77,6 +80,8 @@ def main(images: tuple[int, ...] = (10_000, 100_000), size: tuple[int, int] = (6
         size: height and width of the images.
         budget: images asked for.
     """
+    if min(images) < (least := LABELED + max(BATCH, budget)):
+        raise UserError(f"--images must be at least {least}, not {min(images)}")
     print(f"{size[0]}x{size[1]}, budget {budget}, {torch.get_num_threads()} threads; peak memory before and after, MiB")
     print(f"{'strategy':9} {'images':>8} {'before':>7} {'after':>7} {'more':>6} {'B an image':>10} {'seconds':>8}")
     spawn = multiprocessing.get_context("spawn")

@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 from scipy.stats import spearmanr
 
-from seg_al import BALD, Entropy, Experiment, LeastConfidence, Margin, MCDropout, UserError, load
+from seg_al import BALD, Entropy, Experiment, LeastConfidence, Margin, MCDropout, load
 from seg_al.config import run_tool
 from seg_al.data.views import ImageView
 from seg_al.machine import Machine
@@ -30,10 +30,11 @@ from seg_al.streams import generator
 REPEATS, TIMED = 3, 48
 
 
-def main() -> None:
+def main() -> int:
     """Print a line a strategy: Spearman's correlation of the two scores, overlap of the queries, seconds."""
-    if len(sys.argv) < 2:
-        raise UserError("usage: python tools/benchmark_resolution.py CONFIG [OPTIONS]")
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if len(sys.argv) > 1 else 2
     experiment = load(sys.argv[1], sys.argv[2:], Experiment)
     samples = experiment.dataset.samples("train")
     with tempfile.TemporaryDirectory() as folder:
@@ -67,6 +68,7 @@ def main() -> None:
         ratio = statistics.median(slow / fast for fast, slow in pairs)
         print(f"{type(own).__name__:17} {spearmanr(a, b).statistic:8.4f} {same:5d} of {experiment.budget:3d} "
               f"{times[0]:8.2f} {times[1]:8.2f} {ratio:6.2f}", flush=True)  # fmt: skip
+    return 0
 
 
 if __name__ == "__main__":

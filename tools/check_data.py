@@ -7,36 +7,33 @@ Exit code 0: no problems; 2: there are some. The settings of the config may be c
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from seg_al.config import UserError, load, run_tool
+from seg_al.command_line import ToolParser
+from seg_al.config import Component, UserError, run_tool
 from seg_al.data.base import Dataset
 from seg_al.data.check import SPLITS, Report, check
+from seg_al.own_pool import OwnPool
 from seg_al.reporting.gallery import contact_sheet, legend, overlay
 from seg_al.reporting.progress import progress
 
 
 def main() -> int:
-    summary, _, example = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("config", type=Path, help="config file of an experiment")
+    parser = ToolParser(__doc__, "check_data.py CONFIG [--out PNG] [--images N] [--quick] [--setting value ...]")
+    parser.add_argument("config", type=Path, help="config file of an experiment, or of a pool of your own")
     parser.add_argument("--out", type=Path, metavar="PNG", help="draw labeled images with their labels into this file")
     parser.add_argument("--images", type=int, default=12, help="how many of them (default: 12)")
     parser.add_argument("--quick", action="store_true", help="the check before training: do not decode all images")
-    arguments, overrides = parser.parse_known_args()
+    arguments, config, _ = parser.load(Component)
     if arguments.out and arguments.out.suffix.lower() != ".png":
         raise UserError(f"--out must be a .png, not {arguments.out}")
     if arguments.images < 1:
         raise UserError(f"--images must be 1 or more, not {arguments.images}")
-    config = load(arguments.config, overrides)
-    dataset = getattr(config, "dataset", config)
+    dataset = config.whole() if isinstance(config, OwnPool) else getattr(config, "dataset", config)
     if not isinstance(dataset, Dataset):
         raise UserError(f"{arguments.config}: its config has no dataset")
 

@@ -4,7 +4,6 @@ Trains on the images that have masks, if any has changed since the last time, ev
 others: what to label, with the model's predictions. Run it again when masks have arrived.
 """
 
-import argparse
 from pathlib import Path
 
 print("loading ...", flush=True)  # before torch and what stands on it, which takes seconds
@@ -15,7 +14,8 @@ from seg_al.annotation.cvat import Cvat  # noqa: E402
 from seg_al.annotation.importing import Imported  # noqa: E402
 from seg_al.annotation.label_studio import LabelStudio  # noqa: E402
 from seg_al.annotation.masks import PngMasks  # noqa: E402
-from seg_al.config import UserError, load, nearest, run_tool  # noqa: E402
+from seg_al.command_line import ToolParser  # noqa: E402
+from seg_al.config import UserError, nearest, run_tool  # noqa: E402
 from seg_al.own_pool import OwnPool  # noqa: E402
 from seg_al.own_query import ask, bring_in, export  # noqa: E402
 
@@ -28,12 +28,8 @@ FORMATS: dict[str, type[AnnotationFormat]] = {
 
 
 def main() -> int:
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        usage="query.py CONFIG [--export FORMAT] [--import FORMAT FILE [--accept-partial] [--replace]] "
-        "[--setting value ...]",
-        description=summary, epilog=rest, allow_abbrev=False,
-    )  # fmt: skip
+    options = "[--export FORMAT] [--import FORMAT FILE [--accept-partial] [--replace]] [--setting value ...]"
+    parser = ToolParser(__doc__, f"query.py CONFIG {options}")
     parser.add_argument("config", help="a file whose `config` is an OwnPool")
     parser.add_argument("--export", metavar="FORMAT", help=f"write the query for a tool: {', '.join(FORMATS)}")
     parser.add_argument(
@@ -41,8 +37,7 @@ def main() -> int:
     )
     parser.add_argument("--accept-partial", action="store_true", help="import images with pixels that nobody labeled")
     parser.add_argument("--replace", action="store_true", help="import masks over others that are there")
-    arguments, overrides = parser.parse_known_args()
-    pool = load(arguments.config, overrides, OwnPool)
+    arguments, pool, _ = parser.load(OwnPool)
     if arguments.finished:
         kind, file = format_of("--import", arguments.finished[0]), Path(arguments.finished[1])
         tell(bring_in(pool, kind, file, arguments.accept_partial, arguments.replace))

@@ -5,12 +5,12 @@ Runs are independent: one that fails stops no other, what is done is skipped, wh
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from typing import NoReturn
 
-from seg_al.config import UserError, load, run_tool
+from seg_al.command_line import ToolParser
+from seg_al.config import UserError, run_tool
 from seg_al.reporting.reading import read_runs
 from seg_al.reporting.report import write_report
 from seg_al.reporting.run_analysis import seconds_saved
@@ -19,11 +19,8 @@ from seg_al.study_runner import Processes, chosen, run_all
 
 
 def main() -> int:
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        usage="run_study.py CONFIG [--workers N] [--shard i/n] [--full] [--only RUN ...] [--setting value ...]",
-        description=summary, epilog=rest, allow_abbrev=False,
-    )  # fmt: skip
+    usage = "run_study.py CONFIG [--workers N] [--shard i/n] [--full] [--only RUN ...] [--setting value ...]"
+    parser = ToolParser(__doc__, usage)
     parser.add_argument("config", help="a file whose `config` is a Study")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once on this machine (1)")
     parser.add_argument("--shard", default="1/1", metavar="i/n", help="the i-th of n parts, for as many machines")
@@ -31,8 +28,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="RUN", help="strategies, or runs as random/seed0")
     parser.add_argument("--here", action="store_true", help="run in this process, one after the other")
     parser.add_argument("--no-report", action="store_true", help="leave the report to tools/report.py")
-    arguments, overrides = parser.parse_known_args()
-    study = load(arguments.config, [*overrides, "--full", "True"] if arguments.full else overrides, Study)
+    arguments, study, overrides = parser.load(Study, more=["full"])
     keys = chosen(study, arguments.only, arguments.shard)
 
     if arguments.here:

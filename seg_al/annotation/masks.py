@@ -39,16 +39,23 @@ class PngMasks(AnnotationFormat):
         """
         check_count(class_names)
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+        suggestions = 0
         for image in images:
             copy = folder / "images" / f"{image.id}{image.image.suffix}"
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(image.image, copy)
             if image.suggestion is not None:
                 save_mask(folder / "masks" / f"{image.id}.png", suggested(image), palette)
+                suggestions += 1
+        what, left = "a mask for each goes here", []
+        if suggestions:
+            what = f"the model's suggestions for {suggestions} of them, to be corrected"
+            left = ["an import takes a suggestion for finished work: import those alone that somebody has looked at"]
         return [
             f"{folder / 'images'}: the images to annotate",
-            f"{folder / 'masks'}: a mask for each, of the image's name and size: an 8-bit PNG, indexed or gray, whose "
-            f"values are the numbers of the classes ({UNTOUCHED}: not labeled yet, {IGNORE}: void, counts for nothing)",
+            f"{folder / 'masks'}: {what}, of the image's name and size: 8-bit PNG, indexed or gray, whose values are "
+            f"the numbers of the classes ({UNTOUCHED}: not labeled yet, {IGNORE}: void, counts for nothing)",
+            *left,
             f"{folder / 'classes.txt'}: the classes, a line each; the first has number 0",
         ]
 
