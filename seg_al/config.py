@@ -220,8 +220,8 @@ def override(
 def _what_is_wrong(box: str, options: Sequence[str]) -> str:
     """Return on one line what tyro says in a box: a title, what is wrong, and between rules what was meant."""
     # drawn in ASCII where the terminal has nothing else
-    lines = [re.sub(r"[\u2500-\u257f]|^\||\|$|^[-+]+$", "", line.strip()).strip() for line in box.splitlines()[1:]]
-    lines = ["" if set(line) <= {"-"} else line for line in lines]
+    lines = [re.sub(r"[\u2500-\u257f]", "", line).strip(" |") for line in box.splitlines()[1:]]
+    lines = ["" if set(line) <= set("-+") else line for line in lines]
     wrong, _, more = "\n".join(lines).strip().partition("\n\n")
     wrong = " ".join(wrong.split())
     if unknown := re.match(r"Unrecognized options: (--?[^\s,=]+)", wrong):
