@@ -116,7 +116,7 @@ def ask(pool: OwnPool, say: Callable[[str], None] = print) -> Query:
 
 def progress_of(query: Query, state: State) -> str:
     """Return how much of a query has come back, in words."""
-    done, out = ({state.samples.ids[i] for i in some} for some in (state.labeled, state.excluded))
+    done, out = ({state.samples.ids[i] for i in indices} for indices in (state.labeled, state.excluded))
     ids = [name for name in query.ids if name not in out]
     missing = [name for name in ids if name not in done]
     if not missing:

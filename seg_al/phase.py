@@ -159,11 +159,12 @@ class Phase:
         """Check what a training ended with: its last step may have spoiled weights that gave finite losses.
 
         Raises:
-            UserError: a weight or buffer is NaN or infinite.
+            UserError: a weight is NaN or infinite, or a buffer NaN (infinite ones may be meant, such as masks).
         """
-        for name, value in network.state_dict().items():
-            if not value.isfinite().all():
-                raise UserError(f"{self.title}: training ended with {name} not finite; {_KEPT}")
+        spoiled = [name for name, weight in network.named_parameters() if not weight.isfinite().all()]
+        spoiled += [name for name, buffer in network.named_buffers() if buffer.isnan().any()]
+        if spoiled:
+            raise UserError(f"{self.title}: training ended with {spoiled[0]} not finite; {_KEPT}")
 
     def _look(self) -> None:
         if not self._pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -173,16 +174,22 @@ def test_the_loss_is_cross_entropy_over_labeled_pixels() -> None:
     assert Segmentation().loss(network, images, targets).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_last_step_that_spoils_the_weights_is_no_result() -> None:
-    class Spoiled(TinyNetwork):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.register_buffer("seen", torch.tensor(float("inf")))
-            return super().forward(x)
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("head.1.bias", float("inf"), True),
+        ("body.1.running_mean", float("nan"), True),
+        ("body.1.running_mean", float("-inf"), False),  # as the buffer of a mask may be
+    ],
+)
+def test_weights_that_the_last_step_spoiled_are_no_result(name: str, value: float, refused: bool) -> None:
+    def spoil(network: nn.Module) -> float:
+        network.state_dict()[name].fill_(value)
+        return 1.0
 
-    with pytest.raises(
-        UserError, match=r"round 1/1 · train: training ended with seen not finite; .*lower the learning"
-    ):
-        fitted(Train(epochs=1, batch_size=4), network=Spoiled(3))
+    said = rf"round 1/1 · train: training ended with {name} not finite; .*lower the learning rate"
+    with pytest.raises(UserError, match=said) if refused else nullcontext():
+        fitted(Train(epochs=1, batch_size=4), validate=spoil)
 
 
 def test_sgd_has_nesterov_momentum_or_none() -> None:
