@@ -27,6 +27,7 @@ from seg_al.machine import Machine
 from seg_al.models.base import Model
 from seg_al.phase import Phase
 from seg_al.pool import check_pattern
+from seg_al.rehearsal import rehearse_training
 from seg_al.reporting.files import write_atomically
 from seg_al.run_directory import as_json, load_tensors, save_tensors
 from seg_al.strategies.base import Strategy
@@ -248,6 +249,7 @@ class OwnPool(Component):
     def _train(self, state: State, key: str, folder: Path, fabric: Fabric) -> None:
         """Train and evaluate; leave ``model.pt`` and, written last, ``metrics.json``."""
         names = self.dataset.class_names
+        rehearse_training(self, fabric, self._training_view(state, state.labeled))
         parts, how = self._parts(state)
         scores, total = [], self.task.metric(len(names))
         for k, held_out in enumerate(parts):
@@ -299,8 +301,11 @@ class OwnPool(Component):
     def _fit(self, state: State, indices: list[int], phase: Phase, fabric: Fabric) -> nn.Module:
         phase.seed_torch("initial weights")
         network = self.model.build(len(self.dataset.class_names)).to(fabric.device)
-        view = LabeledView(self.dataset, state.samples, state.samples.target, indices)  # type: ignore[arg-type]
+        view = self._training_view(state, indices)
         return fit(self.task, network, view, self.train, phase, len(state.samples))
+
+    def _training_view(self, state: State, indices: Sequence[int]) -> LabeledView:
+        return LabeledView(self.dataset, state.samples, state.samples.target, indices)  # type: ignore[arg-type]
 
     def _new_network(self, fabric: Fabric) -> nn.Module:
         return self.model.build(len(self.dataset.class_names)).to(fabric.device)

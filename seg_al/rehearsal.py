@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from seg_al.config import UserError
 from seg_al.data.base import Samples, Split
@@ -21,6 +22,7 @@ from seg_al.round import Round
 
 if TYPE_CHECKING:
     from seg_al.experiment import Experiment
+    from seg_al.own_pool import OwnPool
 
 IMAGES = 2
 """Images in a rehearsed batch: as many as a BatchNorm needs, where the run's own batch holds so many."""
@@ -42,26 +44,13 @@ def rehearse(
     Raises:
         UserError: data set, model, task, strategy and sizes do not fit together.
     """
-    dataset, task, settings = experiment.dataset, experiment.task, experiment.train
-    together = f"{type(experiment.model).__name__} and {type(task).__name__}"
-    network = experiment.model.build(len(dataset.class_names)).to(fabric.device)
-    phase = Phase("rehearsal", fabric, (experiment.seed, 0))
-    phase.begin(1, 1)
+    dataset, task = experiment.dataset, experiment.task
     view = LabeledView(dataset, samples["train"], labels.target, initial)
-    images, targets = next(phase.batches(view, "labeled", settings.batch_size, parts=settings.accumulate))
-    images, targets = images[:IMAGES], targets[:IMAGES]
-    if task.label_dims not in (None, targets.dim() - 1):
-        kinds = {1: "classes of images; set task=Classification()", 3: "masks; set task=Segmentation()"}
-        found = kinds.get(targets.dim(), f"of shape {tuple(targets.shape[1:])}")
-        raise UserError(f"task is {type(task).__name__}, but the data set's labels are {found}")
-    size = f"{images.shape[-2]}x{images.shape[-1]}"
+    network = rehearse_training(experiment, fabric, view).eval()
     with torch.no_grad(), fabric.autocast():
-        with _told(f"{together} cannot be trained on batches of {len(images)} images of {size}"):
-            task.loss(network.train(), to_input(images, fabric.device), targets.to(fabric.device))
-        network.eval()
         for listed in (listed for split, listed in samples.items() if split != "train"):
             image, target = EvaluationView(dataset, listed)[0]
-            with _told(f"{together} cannot be evaluated on {listed.ids[0]}"):
+            with _told(f"{_together(experiment)} cannot be evaluated on {listed.ids[0]}"):
                 predicted = task.predict(network, to_input(image[None], fabric.device), target.shape)
                 task.metric(len(dataset.class_names)).update(predicted.cpu(), target[None])
         if experiment.rounds > 1:
@@ -77,6 +66,36 @@ def rehearse(
             )
             with _told(f"{type(experiment.strategy).__name__} cannot choose"):
                 experiment.strategy.check(round, experiment.budget * (experiment.rounds - 1))
+
+
+def rehearse_training(trained: Experiment | OwnPool, fabric: Fabric, view: LabeledView) -> nn.Module:
+    """Compute a loss on the first images of a batch; return the network, in training mode.
+
+    Raises:
+        UserError: data set, model, task and sizes do not fit together.
+    """
+    task, settings = trained.task, trained.train
+    network = trained.model.build(len(trained.dataset.class_names)).to(fabric.device)
+    phase = Phase("rehearsal", fabric, (trained.seed, 0))
+    phase.begin(1, 1)
+    images, targets = next(phase.batches(view, "labeled", settings.batch_size, parts=settings.accumulate))
+    images, targets = images[:IMAGES], targets[:IMAGES]
+    if task.label_dims not in (None, targets.dim() - 1):
+        kinds = {1: "classes of images; set task=Classification()", 3: "masks; set task=Segmentation()"}
+        found = kinds.get(targets.dim(), f"of shape {tuple(targets.shape[1:])}")
+        raise UserError(f"task is {type(task).__name__}, but the data set's labels are {found}")
+    size = f"{images.shape[-2]}x{images.shape[-1]}"
+    with (
+        _told(f"{_together(trained)} cannot be trained on batches of {len(images)} images of {size}"),
+        torch.no_grad(),
+        fabric.autocast(),
+    ):
+        task.loss(network.train(), to_input(images, fabric.device), targets.to(fabric.device))
+    return network
+
+
+def _together(trained: Experiment | OwnPool) -> str:
+    return f"{type(trained.model).__name__} and {type(trained.task).__name__}"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from own_folder import CLASSES, Folder
 from PIL import Image
 from tiny import parameters_equal
 
-from seg_al import VAAL, CoreSet, Entropy, FolderSegmentation, OwnPool, Random, Train, UserError, ask
+from seg_al import VAAL, Classification, CoreSet, Entropy, FolderSegmentation, OwnPool, Random, Train, UserError, ask
 from seg_al.annotation.base import AnnotationFormat
 from seg_al.annotation.masks import PngMasks
 from seg_al.own_pool import read_history
@@ -183,6 +183,17 @@ def test_a_test_split_of_its_own_is_used(tmp_path: Path) -> None:
     pool = folder.pool(dataset=FolderSegmentation(root=tmp_path / "b", classes=CLASSES, size=(24, 32)))
     fitted = pool.fit()
     assert fitted is not None and fitted.how == "4 test images" and fitted.labeled == 4
+
+
+def test_what_does_not_fit_is_told_before_anything_is_trained(folder: Folder, trainings: list[list[str]]) -> None:
+    folder.label(*folder.names(6))
+    for changes, message in (
+        ({"task": Classification()}, r"labels are masks; set task=Segmentation\(\)"),
+        ({"train": Train(batch_size=4, accumulate=3)}, "batch_size 4 cannot be split"),
+    ):
+        with pytest.raises(UserError, match=message):
+            said(folder.pool(**changes))
+    assert not trainings
 
 
 def test_one_label_is_enough_to_ask(folder: Folder) -> None:
