@@ -115,6 +115,7 @@ def test_members_differ_from_their_initial_weights_on(
         begin(self, *args, network=network, **state)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Phase, "begin", beginning)
+    monkeypatch.setattr("seg_al.experiment.rehearse", lambda *_: None)
     run = tiny_experiment(tmp_path, strategy=strategy).run()
     assert len(results(run)) == 5 and not list(run.glob("rounds/*/*.ckpt"))
     networks = [network for committee in COMMITTEES for network in committee]
