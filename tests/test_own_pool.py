@@ -183,6 +183,8 @@ def test_a_test_split_of_its_own_is_used(tmp_path: Path) -> None:
     pool = folder.pool(dataset=FolderSegmentation(root=tmp_path / "b", classes=CLASSES, size=(24, 32)))
     fitted = pool.fit()
     assert fitted is not None and fitted.how == "4 test images" and fitted.labeled == 4
+    shutil.rmtree(tmp_path / "b" / "test")  # scores of other images cannot be compared
+    assert pool.settings_key(pool.scan()) != fitted.settings
 
 
 def test_what_does_not_fit_is_told_before_anything_is_trained(folder: Folder, trainings: list[list[str]]) -> None:
