@@ -327,6 +327,18 @@ def source(config: Component) -> str:
     return "\n".join(lines) + f"\n\nconfig = {_literal(config, 0)}\n"
 
 
+def identity(text: str, ignore: Sequence[str]) -> list[str]:
+    """Return a config's lines without the settings in `ignore`, which lie one a line or a block deep.
+
+    A user's class goes by its module too: one of the same name elsewhere is another setting.
+    """
+    for module, names in re.findall(r"^from (?!seg_al[. ])(\S+) import (.*)$", text, flags=re.MULTILINE):
+        text = re.sub(rf"\b({names.replace(', ', '|')})\(", rf"{module}.\1(", text)
+    for name in ignore:
+        text = re.sub(rf"^    {name}=([\w.]+\(\n.*?^    \)|.*?),\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in text.splitlines() if line and not line.startswith("from ")]
+
+
 def components(config: Component) -> Iterator[Component]:
     """Yield `config` and every component among its settings, depth first."""
     yield config

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import filelock
 import torch
 
-from seg_al.config import Component, UserError, changed_modules, save, source
+from seg_al.config import Component, UserError, changed_modules, identity, save, source
 from seg_al.reporting.files import write_atomically
 
 
@@ -93,7 +92,7 @@ class RunDirectory:
         """
         existing = self.path / "config.py"
         if existing.exists():
-            old, new = (_identity(text, ignore) for text in (existing.read_text(encoding="utf-8"), source(config)))
+            old, new = (identity(text, ignore) for text in (existing.read_text(encoding="utf-8"), source(config)))
             if old != new:
                 changes = [
                     " ".join(line.split())
@@ -131,7 +130,7 @@ class RunDirectory:
                 text = (run / "config.py").read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError):  # somebody else's, or gone meanwhile
                 return None
-            return _identity(text, ("name", "strategy", "machine"))
+            return identity(text, ("name", "strategy", "machine"))
 
         own = settings(self.path)
         others = sorted(file.parent for file in self.path.parent.parent.glob(f"*/{self.path.name}/config.py"))
@@ -229,18 +228,6 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
     except OSError:
         return None
-
-
-def _identity(text: str, ignore: Sequence[str]) -> list[str]:
-    """Return a config's lines without the settings in `ignore`, which lie one a line or a block deep.
-
-    A user's class goes by its module too: one of the same name elsewhere is another setting.
-    """
-    for module, names in re.findall(r"^from (?!seg_al[. ])(\S+) import (.*)$", text, flags=re.MULTILINE):
-        text = re.sub(rf"\b({names.replace(', ', '|')})\(", rf"{module}.\1(", text)
-    for name in ignore:
-        text = re.sub(rf"^    {name}=([\w.]+\(\n.*?^    \)|.*?),\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [line for line in text.splitlines() if line and not line.startswith("from ")]
 
 
 def _plain(value: Any) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from seg_al.config import identity
 from seg_al.reporting.analysis import bands
-from seg_al.reporting.runs import PHASES, Round, Runs
+from seg_al.reporting.runs import PHASES, Round, Run, Runs
 
 
 def time_table(runs: Runs) -> pd.DataFrame:
@@ -29,6 +31,33 @@ def time_table(runs: Runs) -> pd.DataFrame:
             row[phase] = float(np.mean(values)) if values else math.nan
         rows.append(row | {"rounds": len(rounds), "queries": len(queried)})
     return pd.DataFrame(rows, columns=["strategy", *PHASES, "rounds", "queries"])
+
+
+def settings_apart(runs: Runs) -> list[str]:
+    """Return in what settings runs differ beside name, strategy, seed and machine, a line for each kind of them.
+
+    Differences between strategies may be due to these. Runs whose config is not there are left out.
+    """
+    kinds: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs.runs:
+        config = run.path / "config.py"
+        text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else ""
+        if text:
+            kinds.setdefault(tuple(identity(text, ("name", "strategy", "seed", "machine"))), []).append(run)
+    most = max(kinds, key=lambda kind: len(kinds[kind]), default=())
+    lines = []
+    for kind, some in kinds.items():
+        if kind != most:
+            changes = list(difflib.ndiff(most, kind))
+            own, others = (_settings([line[2:] for line in changes if line[0] == sign]) for sign in "+-")
+            names = ", ".join(dict.fromkeys(run.strategy for run in some))
+            lines.append(f"{names}: {own or 'without'} where most have {others or 'none'}")
+    return lines
+
+
+def _settings(lines: Sequence[str]) -> str:
+    """Return the first few lines of a config as one."""
+    return ", ".join(line.strip().rstrip(",") for line in lines[:5]).replace("(, ", "(").replace(", )", ")")
 
 
 def diagnostics_table(runs: Runs, part: str = "vaal") -> pd.DataFrame:

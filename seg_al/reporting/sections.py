@@ -34,7 +34,13 @@ from seg_al.reporting.query_analysis import (
     reference_of,
     representation,
 )
-from seg_al.reporting.run_analysis import diagnostics_table, problem_table, seconds_saved, time_table
+from seg_al.reporting.run_analysis import (
+    diagnostics_table,
+    problem_table,
+    seconds_saved,
+    settings_apart,
+    time_table,
+)
 from seg_al.reporting.runs import PHASES, Runs
 from seg_al.reporting.tables import MISSING, Table, interval, number, p_value
 
@@ -110,6 +116,12 @@ def _overview(runs: Runs, random: str | None) -> Part:
     if fewer:
         counts = ", ".join(f"{name} {len(runs.of(name))} of {len(runs.seeds)}" for name in fewer)
         lines.append(f"Not all seeds have results: {counts}. Where a number rests on fewer, (n=...) says on how many.")
+    if apart := settings_apart(runs):
+        more = f", and {len(apart) - 5} more" if len(apart) > 5 else ""
+        lines.append(
+            "Runs differ in more than strategy and seed, and differences may be due to that: "
+            f"{'; '.join(apart[:5])}{more}."
+        )
     saved, spent = seconds_saved(runs)
     if saved:
         lines.append(f"First rounds took {spent:,.0f} s and were shared by all strategies, which saved {saved:,.0f} s.")

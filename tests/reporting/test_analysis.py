@@ -300,6 +300,27 @@ def test_no_run_is_dropped_in_silence(tmp_path: Path) -> None:
     ]
 
 
+def test_runs_that_differ_in_more_than_the_strategy_are_told(tmp_path: Path) -> None:
+    def settings(name: str, seed: int, budget: int, *more: str) -> str:
+        lines = (f"name='{name}'", f"strategy={name.title()}(\n        epochs=3,\n    )", f"seed={seed}", *more)
+        return "config = Experiment(\n" + "".join(f"    {line},\n" for line in (*lines, f"budget={budget}")) + ")\n"
+
+    for name in ("random", "vaal", "mc", "far"):
+        for seed in (0, 1):
+            write_run(tmp_path / name / f"seed{seed}", [0.1, 0.2])
+            (tmp_path / name / f"seed{seed}/config.py").write_text(settings(name, seed, 20))
+    assert run_analysis.settings_apart(read_runs([tmp_path])) == []
+    (tmp_path / "mc/seed1/config.py").write_text(settings("mc", 1, 40))
+    noisy = settings("far", 0, 20, "oracle=NoisyOracle(\n        rate=0.1,\n    )")
+    (tmp_path / "far/seed0/config.py").write_text(noisy)
+    (tmp_path / "far/seed1/config.py").unlink()
+    write_full(tmp_path / "s/full/seed0", 0.5)
+    assert run_analysis.settings_apart(read_runs([tmp_path])) == [
+        "far: oracle=NoisyOracle(rate=0.1) where most have none",
+        "mc: budget=40 where most have budget=20",
+    ]
+
+
 def test_seconds_saved_by_shared_first_rounds(tmp_path: Path) -> None:
     home = write_study(tmp_path / "s", ["a", "b", "c"], [0, 1])
     for seed in (0, 1):
