@@ -27,7 +27,7 @@ from seg_al.machine import Machine
 from seg_al.models.base import Model
 from seg_al.phase import Phase
 from seg_al.pool import check_pattern
-from seg_al.rehearsal import rehearse_training
+from seg_al.rehearsal import rehearse_query, rehearse_training
 from seg_al.reporting.files import write_atomically
 from seg_al.run_directory import as_json, load_tensors, save_tensors
 from seg_al.strategies.base import Strategy
@@ -249,7 +249,7 @@ class OwnPool(Component):
     def _train(self, state: State, key: str, folder: Path, fabric: Fabric) -> None:
         """Train and evaluate; leave ``model.pt`` and, written last, ``metrics.json``."""
         names = self.dataset.class_names
-        rehearse_training(self, fabric, self._training_view(state, state.labeled))
+        self._rehearse(state, fabric)
         parts, how = self._parts(state)
         scores, total = [], self.task.metric(len(names))
         for k, held_out in enumerate(parts):
@@ -281,6 +281,15 @@ class OwnPool(Component):
         write_atomically(folder / "metrics.json", as_json(metrics))
         for checkpoint in folder.glob("*.ckpt"):
             checkpoint.unlink()
+
+    def _rehearse(self, state: State, fabric: Fabric) -> None:
+        """Find out before the training what does not fit together."""
+        network = rehearse_training(self, fabric, self._training_view(state, state.labeled)).eval()
+        taken = {*state.labeled, *state.excluded}
+        rest = [index for index in range(len(state.samples)) if index not in taken]
+        if rest:
+            labeled, unlabeled = self.view(state.samples, state.labeled), self.view(state.samples, rest)
+            rehearse_query(self, fabric, network, labeled, unlabeled, min(self.budget, len(rest)))
 
     def _parts(self, state: State) -> tuple[list[list[int]], str]:
         """Return the parts of the labeled images to evaluate on, and what that is called."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from seg_al.config import UserError
 from seg_al.data.base import Samples, Split
-from seg_al.data.views import EvaluationView, LabeledView, evaluation_images, to_input
+from seg_al.data.views import EvaluationView, ImageView, LabeledView, evaluation_images, to_input
 from seg_al.oracle import Labels
 from seg_al.phase import Phase
 from seg_al.round import Round
@@ -55,17 +55,9 @@ def rehearse(
                 task.metric(len(dataset.class_names)).update(predicted.cpu(), target[None])
         if experiment.rounds > 1:
             taken = set(initial)
-            unlabeled = [index for index in range(len(samples["train"])) if index not in taken]
-            round = Round(
-                model=network,
-                task=task,
-                labeled=evaluation_images(dataset, samples["train"], initial),
-                unlabeled=evaluation_images(dataset, samples["train"], unlabeled),
-                seed=experiment.seed,
-                fabric=fabric,
-            )
-            with _told(f"{type(experiment.strategy).__name__} cannot choose"):
-                experiment.strategy.check(round, experiment.budget * (experiment.rounds - 1))
+            rest = [index for index in range(len(samples["train"])) if index not in taken]
+            labeled, unlabeled = (evaluation_images(dataset, samples["train"], indices) for indices in (initial, rest))
+            rehearse_query(experiment, fabric, network, labeled, unlabeled, experiment.budget * (experiment.rounds - 1))
 
 
 def rehearse_training(trained: Experiment | OwnPool, fabric: Fabric, view: LabeledView) -> nn.Module:
@@ -92,6 +84,37 @@ def rehearse_training(trained: Experiment | OwnPool, fabric: Fabric, view: Label
     ):
         task.loss(network.train(), to_input(images, fabric.device), targets.to(fabric.device))
     return network
+
+
+def rehearse_query(
+    trained: Experiment | OwnPool,
+    fabric: Fabric,
+    network: nn.Module,
+    labeled: ImageView,
+    unlabeled: ImageView,
+    wanted: int,
+) -> None:
+    """Let the strategy check a round; the members of a committee are all the one network.
+
+    Args:
+        network: not trained, in eval mode.
+        wanted: images that will be asked for.
+
+    Raises:
+        UserError: it cannot choose in such rounds.
+    """
+    round = Round(
+        model=network,
+        task=trained.task,
+        labeled=labeled,
+        unlabeled=unlabeled,
+        seed=trained.seed,
+        fabric=fabric,
+        title="rehearsal",
+        new_member=lambda k, bootstrap: (network, 0.0),
+    )
+    with _told(f"{type(trained.strategy).__name__} cannot choose"), torch.no_grad(), fabric.autocast():
+        trained.strategy.check(round, wanted)
 
 
 def _together(trained: Experiment | OwnPool) -> str:

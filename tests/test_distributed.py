@@ -25,12 +25,13 @@ def torchrun(folder: Path, processes: int, script: str, *arguments: str) -> subp
     )
 
 
-def test_two_processes_run_the_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["VAAL(latent=4, epochs=1, batch_size=8)", "CoreSet()", "QBC(members=2)"])
+def test_two_processes_run_the_loop(tmp_path: Path, strategy: str) -> None:
     (tmp_path / "two.py").write_text(
-        textwrap.dedent("""
+        textwrap.dedent(f"""
             from tiny import tiny_experiment
-            from seg_al import VAAL
-            config = tiny_experiment("runs", name="two", strategy=VAAL(latent=4, epochs=1, batch_size=8))
+            from seg_al import QBC, VAAL, CoreSet
+            config = tiny_experiment("runs", name="two", strategy={strategy})
         """)
     )
     done = torchrun(tmp_path, 2, str(ROOT / "tools" / "train_al.py"), "two.py")

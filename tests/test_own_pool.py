@@ -17,7 +17,20 @@ from own_folder import CLASSES, Folder
 from PIL import Image
 from tiny import parameters_equal
 
-from seg_al import VAAL, Classification, CoreSet, Entropy, FolderSegmentation, OwnPool, Random, Train, UserError, ask
+from seg_al import (
+    DRN,
+    VAAL,
+    Classification,
+    CoreSet,
+    Entropy,
+    FolderSegmentation,
+    MCDropout,
+    OwnPool,
+    Random,
+    Train,
+    UserError,
+    ask,
+)
 from seg_al.annotation.base import AnnotationFormat
 from seg_al.annotation.masks import PngMasks
 from seg_al.own_pool import read_history
@@ -192,6 +205,8 @@ def test_what_does_not_fit_is_told_before_anything_is_trained(folder: Folder, tr
     for changes, message in (
         ({"task": Classification()}, r"labels are masks; set task=Segmentation\(\)"),
         ({"train": Train(batch_size=4, accumulate=3)}, "batch_size 4 cannot be split"),
+        ({"strategy": VAAL(size=(16, 16))}, "16x16"),
+        ({"strategy": MCDropout(), "model": DRN(dropout=0.0)}, "MCDropout needs a model with dropout"),
     ):
         with pytest.raises(UserError, match=message):
             said(folder.pool(**changes))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+from safetensors.torch import save_file
 from test_experiment import results
 from tiny import (
     MixedScenes,
@@ -21,17 +24,26 @@ from tiny import (
 from torch import Tensor, nn
 
 from seg_al import (
+    BADGE,
     DRN,
+    QBC,
     SMP,
     VAAL,
     VGG,
     Classification,
+    CoreSet,
+    Entropy,
+    FrozenFeatures,
     MCDropout,
+    ProbCover,
+    SuggestiveAnnotation,
     Train,
+    TypiClust,
     UserError,
 )
 from seg_al.data.base import Split
 from seg_al.run_directory import load_tensors
+from seg_al.strategies.features import FeatureStrategy
 from seg_al.strategies.vaal_ablations import DiscriminatorOnly
 
 
@@ -62,6 +74,34 @@ class Altered(TinyScenes):
         return listed
 
 
+class Pair(TinyNetwork):
+    """Trains and predicts, but its features are no map, nor has its head a layer of weights."""
+
+    def forward_features(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return tuple(self.body(x).chunk(2, dim=1))
+
+    def forward_head(self, features: tuple[Tensor, ...]) -> Tensor:  # type: ignore[override]
+        return sum(features)[:, :3]  # type: ignore[index]
+
+
+class Pairs(TinyModel):
+    def build(self, num_classes: int) -> nn.Module:
+        return Pair(num_classes)
+
+
+class EighthClass(Entropy):
+    """A user's strategy with a mistake in it."""
+
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        (p,) = predictions
+        return p[:, 7]
+
+
+class Outvoted(QBC):
+    def uncertainty(self, predictions: Iterable[Tensor]) -> Tensor:
+        raise ValueError(f"{len(list(predictions))} members")
+
+
 ONE = Train(epochs=1, batch_size=1)
 
 
@@ -73,6 +113,11 @@ ONE = Train(epochs=1, batch_size=1)
         ({"strategy": VAAL(size=(16, 16))}, "16x16"),
         ({"strategy": DiscriminatorOnly(size=(16, 16))}, "16x16"),
         ({"strategy": MCDropout(), "model": DRN(dropout=0.0)}, "MCDropout needs a model with dropout in its head"),
+        ({"strategy": EighthClass()}, r"EighthClass cannot choose: index 7 .*\(at .*test_rehearsal\.py:\d+\)"),
+        ({"strategy": Outvoted(members=3)}, "Outvoted cannot choose: 3 members"),
+        ({"strategy": SuggestiveAnnotation(), "model": Pairs()}, "SuggestiveAnnotation cannot choose: "),
+        ({"strategy": CoreSet(), "model": Pairs()}, "CoreSet cannot choose: "),
+        ({"strategy": BADGE(), "model": Pairs()}, "BADGE needs a model whose head has a Linear or Conv2d layer"),
         ({"dataset": MixedScenes(size=None)}, r"images of \d+x32 and \d+x32 cannot be in one batch; give the data set"),
         ({"task": Classification()}, r"task is Classification, but .* labels are masks; set task=Segmentation\(\)"),
         (
@@ -107,11 +152,31 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path,
     assert not experiment.directory.exists()
 
 
+@pytest.mark.parametrize("strategy", [CoreSet, TypiClust, ProbCover])
+def test_an_encoder_that_does_not_take_the_images_is_refused_before_anything_is_written(
+    tmp_path: Path, strategy: type[FeatureStrategy]
+) -> None:
+    save_file(timm.create_model("test_vit3").state_dict(), tmp_path / "vit.safetensors")
+    features = FrozenFeatures(encoder="test_vit3", weights=tmp_path / "vit.safetensors", size=(30, 32))
+    experiment = tiny_experiment(tmp_path, strategy=strategy(features=features))
+    with pytest.raises(UserError, match=r"does not take images of 30x32 .*set FrozenFeatures\.size"):
+        experiment.run()
+    assert not experiment.directory.exists()
+
+
+def test_features_that_can_be_had_pass(tmp_path: Path) -> None:
+    tiny_experiment(tmp_path, strategy=CoreSet()).run()
+
+
 def test_a_run_without_a_query_needs_nothing_of_its_strategy(tmp_path: Path) -> None:
     tiny_experiment(tmp_path, strategy=VAAL(size=(16, 16)), rounds=1).run()
 
 
-@pytest.mark.parametrize("strategy", [MCDropout(passes=2), VAAL(latent=4, epochs=1, batch_size=8)], ids=["mc", "vaal"])
+@pytest.mark.parametrize(
+    "strategy",
+    [MCDropout(passes=2), QBC(members=2), BADGE(), VAAL(latent=4, epochs=1, batch_size=8)],
+    ids=lambda strategy: type(strategy).__name__,
+)
 def test_a_rehearsal_changes_nothing(tmp_path: Path, strategy: object, monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = tiny_experiment(tmp_path, name="with", strategy=strategy, rounds=2).run()
     monkeypatch.setattr("seg_al.experiment.rehearse", lambda *_: None)

@@ -49,6 +49,10 @@ class BADGE(Strategy):
         if self.dimensions < 1:
             raise UserError(f"BADGE.dimensions must be at least 1, not {self.dimensions}")
 
+    def check(self, round: Round, wanted: int) -> None:
+        """Embed an image: a head without a last layer shows."""
+        gradient_embeddings(round, round.to_input(round.unlabeled[0][None]))
+
     def select(self, round: Round, budget: int) -> Selection:
         """Return a k-means++ seeding of the unlabeled images' embeddings, in the order they were drawn."""
         embeddings = self.embeddings(round)

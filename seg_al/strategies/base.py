@@ -35,10 +35,12 @@ class Strategy(Component):
         raise NotImplementedError
 
     def check(self, round: Round, wanted: int) -> None:
-        """Check what can be known before the first round is trained; most strategies have nothing to check.
+        """Check what can be known before the first round is trained; here nothing.
+
+        It runs in one process, also where the run has several, so it must not use ``round.map``.
 
         Args:
-            round: the first, with a model that is not trained, and no means to train.
+            round: the first, with a model that is not trained, which is all members of a committee, too.
             wanted: images that all queries together will ask for.
 
         Raises:

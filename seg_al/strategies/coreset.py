@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg_al.config import UserError
-from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures, distance_device
+from seg_al.strategies.base import Selection
+from seg_al.strategies.features import FeatureStrategy, distance_device
 from seg_al.strategies.kcenter import Euclidean, LazyGreedy, Metric, nearest_center
 
 if TYPE_CHECKING:
     from seg_al.round import Round
 
 
-class CoreSet(Strategy):
+class CoreSet(FeatureStrategy):
     """Core-set: the images farthest, in feature space, from all that are labeled (Sener & Savarese 2018).
 
     Greedy k-center (Alg. 1): ``u = argmax_{i ∈ U} min_{j ∈ L ∪ S} ‖f_i − f_j‖₂`` joins the query S, b times; f is
@@ -32,9 +32,6 @@ class CoreSet(Strategy):
     Cost: one pass of the model over both pools; a fraction of N·(|L| + b) distances of D multiplications, see
     `LazyGreedy`; D floats an image.
     """
-
-    features: Features = TaskFeatures()
-    """In what space images are near each other: TaskFeatures(), or FrozenFeatures(encoder=..., weights=...)."""
 
     cosine: bool = False
     """Scale features to length 1, so that their directions alone count."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seg_al.config import Component, UserError
 from seg_al.models.base import Normalize
 from seg_al.models.weights import LITE0_SCALING, load_into, load_lite0, load_state_dict
+from seg_al.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from seg_al.round import ImageView, Round
@@ -23,6 +24,13 @@ LITE0 = "tf_efficientnet_lite0"
 
 class Features(Component):
     """One feature vector an image."""
+
+    def check(self, round: Round) -> None:
+        """Check with one unlabeled image that `extract` works, see `Strategy.check`.
+
+        Raises:
+            UserError: it does not.
+        """
 
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
@@ -48,6 +56,10 @@ class TaskFeatures(Features):
 
     Cost: one pass of the task model over the images.
     """
+
+    def check(self, round: Round) -> None:
+        """Check that the model has such features."""
+        round.task.features(round.model, round.to_input(round.unlabeled[0][None]))
 
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
@@ -87,9 +99,14 @@ class FrozenFeatures(Features):
         if self.size is not None and min(self.size) < 1:
             raise UserError(f"FrozenFeatures.size must be positive, not {self.size}")
 
+    def check(self, round: Round) -> None:
+        """Check that the encoder takes an image of the pool."""
+        height, width = self._sized(round.unlabeled)[0].shape[-2:]
+        self._try(self.build(), (height, width))
+
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
-        images = images if self.size is None else images.at(self.size)
+        images = self._sized(images)
         with round.timed("score"):
             network = self.build()
             if images.size is not None:
@@ -114,6 +131,10 @@ class FrozenFeatures(Features):
             scaling = config["mean"], config["std"]
         return nn.Sequential(Normalize(*scaling), encoder).eval().requires_grad_(False)
 
+    def _sized(self, images: ImageView) -> ImageView:
+        """Return images as the encoder sees them."""
+        return images if self.size is None else images.at(self.size)
+
     def _load_file(self, encoder: nn.Module) -> None:
         if not Path(self.weights).expanduser().exists():
             raise UserError(f"FrozenFeatures.weights {str(self.weights)!r} is neither a file nor 'lite0'")
@@ -134,6 +155,17 @@ class FrozenFeatures(Features):
                 f"encoder {self.encoder!r} does not take images of {size[0]}x{size[1]} ({reason}); "
                 "set FrozenFeatures.size"
             ) from error
+
+
+class FeatureStrategy(Strategy):
+    """Base of the strategies that compare images by feature vectors."""
+
+    features: Features = TaskFeatures()
+    """In what space images are near each other: TaskFeatures(), or FrozenFeatures(encoder=..., weights=...)."""
+
+    def check(self, round: Round, wanted: int) -> None:
+        """Check that features of an image can be had: an encoder may not take its size."""
+        self.features.check(round)
 
 
 def _create(name: str) -> nn.Module:

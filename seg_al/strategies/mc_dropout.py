@@ -37,10 +37,6 @@ class DropoutUncertainty(Uncertainty):
         if self.passes < 2:
             raise UserError(f"{type(self).__name__}.passes must be at least 2, not {self.passes}")
 
-    def check(self, round: Round, wanted: int) -> None:
-        """Check that the model drops units in its head."""
-        next(iter(self.predictor(round)(round.to_input(round.unlabeled[0][None]))))
-
     def predictor(self, round: Round) -> Predict:
         """Return what predicts a batch T times; the seeds of the dropped units come from the round's stream."""
         layers = active_dropout(round.model)

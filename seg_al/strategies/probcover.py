@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seg_al.config import UserError
-from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures, distance_device
+from seg_al.strategies.base import Selection
+from seg_al.strategies.features import FeatureStrategy, distance_device
 from seg_al.strategies.typiclust import cluster
 from seg_al.tasks.base import spatial_mean
 
@@ -27,7 +27,7 @@ JUDGED = 2000
 """Balls whose purity is looked at, to choose δ."""
 
 
-class ProbCover(Strategy):
+class ProbCover(FeatureStrategy):
     """Ask for the images whose balls of radius δ hold the most images that no labeled image's ball holds.
 
     Greedy maximum coverage (Yehuda et al. 2022, Alg. 1): with features of length 1, as in the authors' code, each
@@ -40,9 +40,6 @@ class ProbCover(Strategy):
     number of uncovered points in each ball is kept; a point that becomes covered is taken off all balls that
     hold it, once. Cost: features of both pools; at most two passes over the n² distances, O(n²·D), in O(n) memory.
     """
-
-    features: Features = TaskFeatures()
-    """In what space images are near each other: TaskFeatures(), or FrozenFeatures(encoder=..., weights=...)."""
 
     delta: float | None = None
     """Radius δ of the balls, above 0 (no two points are farther apart than 2). None: the paper's rule, in each

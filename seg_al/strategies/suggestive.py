@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,11 +59,15 @@ class SuggestiveAnnotation(CommitteeUncertainty):
         """Return Σ_c Var_t(p_tc), in [0, 1 − 1/N]."""
         return variance(predictions)
 
-    def select(self, round: Round, budget: int) -> Selection:
-        """Return `budget` images in the order of their choice; scores are the gains in F at that time."""
+    def check(self, round: Round, wanted: int) -> None:
+        """Score and describe an image: what is at odds with the model shows."""
+        self.describer(round)(round.to_input(round.unlabeled[0][None]))
+
+    def describer(self, round: Round) -> Callable[[Tensor], Tensor]:
+        """Return what maps a batch to uncertainties and, in the same rows, the members' descriptors: (B, 1 + N·D)."""
         committee = self.committee(round)
 
-        def both(images: Tensor) -> Tensor:
+        def describe(images: Tensor) -> Tensor:
             descriptors: list[Tensor] = []
 
             def predictions() -> Iterator[Tensor]:
@@ -76,7 +80,11 @@ class SuggestiveAnnotation(CommitteeUncertainty):
             # a dot product of these rows is the members' average cosine
             return torch.cat([score[:, None], *(d / math.sqrt(self.members) for d in descriptors)], dim=1)
 
-        rows = round.map(both, round.unlabeled)
+        return describe
+
+    def select(self, round: Round, budget: int) -> Selection:
+        """Return `budget` images in the order of their choice; scores are the gains in F at that time."""
+        rows = round.map(self.describer(round), round.unlabeled)
         with round.timed("select"):
             count = min(len(rows), math.ceil(self.candidates * budget))
             uncertain = highest(rows[:, 0].double().numpy(), count, round.rng).positions

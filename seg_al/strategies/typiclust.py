@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from seg_al.config import UserError
-from seg_al.strategies.base import Selection, Strategy
-from seg_al.strategies.features import Features, TaskFeatures, distance_device
+from seg_al.strategies.base import Selection
+from seg_al.strategies.features import FeatureStrategy, distance_device
 
 if TYPE_CHECKING:
     from seg_al.round import Round
@@ -29,7 +29,7 @@ BLOCK = 2048
 """Points at a time whose distances to as many others are held."""
 
 
-class TypiClust(Strategy):
+class TypiClust(FeatureStrategy):
     """Ask for the most typical image of each cluster that has no labeled one, the largest clusters first.
 
     L ∪ U is clustered by k-means into min(|L| + b, 500) clusters (Hacohen et al. 2022), on features of length 1
@@ -41,9 +41,6 @@ class TypiClust(Strategy):
 
     Cost: features of both pools; O(n·k·D) a step of k-means, O(m²·D) for a cluster of m images, O(n) memory.
     """
-
-    features: Features = TaskFeatures()
-    """What is clustered: TaskFeatures(), or FrozenFeatures(encoder=..., weights=...)."""
 
     max_clusters: int = 500
     """The most clusters."""

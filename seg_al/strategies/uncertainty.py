@@ -33,6 +33,11 @@ class Uncertainty(ScoreStrategy):
     """Where pixels are: at the logits' own resolution (fast), or with logits upsampled to the input's. The two
     rank images nearly alike."""
 
+    def check(self, round: Round, wanted: int) -> None:
+        """Score an image: a model without what is looked at, such as dropout, or another mistake shows."""
+        predictions = self.predictor(round)(round.to_input(round.unlabeled[0][None]))
+        self.pixels(self.uncertainty(predictions))
+
     def predictor(self, round: Round) -> Predict:
         """Return what predicts a batch: here the task model, once."""
 
