@@ -26,7 +26,7 @@ from seg_al.data.views import ImageView, LabeledView, evaluation_images
 from seg_al.machine import Machine
 from seg_al.models.base import Model
 from seg_al.phase import Phase
-from seg_al.pool import check_pattern
+from seg_al.pool import Pool, check_pattern
 from seg_al.rehearsal import rehearse_query, rehearse_training
 from seg_al.reporting.files import write_atomically
 from seg_al.run_directory import as_json, load_tensors, save_tensors
@@ -285,11 +285,10 @@ class OwnPool(Component):
     def _rehearse(self, state: State, fabric: Fabric) -> None:
         """Find out before the training what does not fit together."""
         network = rehearse_training(self, fabric, self._training_view(state, state.labeled)).eval()
-        taken = {*state.labeled, *state.excluded}
-        rest = [index for index in range(len(state.samples)) if index not in taken]
-        if rest:
-            labeled, unlabeled = self.view(state.samples, state.labeled), self.view(state.samples, rest)
-            rehearse_query(self, fabric, network, labeled, unlabeled, min(self.budget, len(rest)))
+        unlabeled = self.view(state.samples, Pool(state.samples.ids, (*state.labeled, *state.excluded)).unlabeled)
+        if len(unlabeled):
+            labeled = self.view(state.samples, state.labeled)
+            rehearse_query(self, fabric, network, labeled, unlabeled, min(self.budget, len(unlabeled)))
 
     def _parts(self, state: State) -> tuple[list[list[int]], str]:
         """Return the parts of the labeled images to evaluate on, and what that is called."""

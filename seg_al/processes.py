@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import SingleDeviceStrategy
 from torch import nn
 
 
@@ -11,6 +12,11 @@ def synchronize(network: nn.Module, fabric: Fabric) -> None:
     if fabric.world_size > 1:
         for tensor in network.state_dict().values():
             tensor.copy_(fabric.broadcast(tensor))
+
+
+def alone(fabric: Fabric) -> Fabric:
+    """Return this process by itself, with the same device and precision: it waits for no other."""
+    return Fabric(strategy=SingleDeviceStrategy(fabric.device), plugins=[fabric.strategy.precision])
 
 
 def share(count: int, batch_size: int, fabric: Fabric) -> tuple[list[list[int]], list[list[int]]]:

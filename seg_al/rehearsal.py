@@ -18,6 +18,8 @@ from seg_al.data.base import Samples, Split
 from seg_al.data.views import EvaluationView, ImageView, LabeledView, evaluation_images, to_input
 from seg_al.oracle import Labels
 from seg_al.phase import Phase
+from seg_al.pool import Pool
+from seg_al.processes import alone
 from seg_al.round import Round
 
 if TYPE_CHECKING:
@@ -54,9 +56,9 @@ def rehearse(
                 predicted = task.predict(network, to_input(image[None], fabric.device), target.shape)
                 task.metric(len(dataset.class_names)).update(predicted.cpu(), target[None])
         if experiment.rounds > 1:
-            taken = set(initial)
-            rest = [index for index in range(len(samples["train"])) if index not in taken]
-            labeled, unlabeled = (evaluation_images(dataset, samples["train"], indices) for indices in (initial, rest))
+            pool = samples["train"]
+            labeled = evaluation_images(dataset, pool, initial)
+            unlabeled = evaluation_images(dataset, pool, Pool(pool.ids, tuple(initial)).unlabeled)
             rehearse_query(experiment, fabric, network, labeled, unlabeled, experiment.budget * (experiment.rounds - 1))
 
 
@@ -109,8 +111,9 @@ def rehearse_query(
         labeled=labeled,
         unlabeled=unlabeled,
         seed=trained.seed,
-        fabric=fabric,
+        fabric=alone(fabric),
         title="rehearsal",
+        new_phase=lambda name: Phase(name, fabric, (trained.seed, 0)),
         new_member=lambda k, bootstrap: (network, 0.0),
     )
     with _told(f"{type(trained.strategy).__name__} cannot choose"), torch.no_grad(), fabric.autocast():
@@ -135,5 +138,5 @@ def _told(what: str) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{what}: {reason} (at {own[-1].filename}:{own[-1].lineno}); change the data set's size, the batch size, "
-            "the model or the task"
+            "the model, the task or the strategy"
         ) from error

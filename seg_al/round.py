@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,11 @@ class Round:
     seconds: dict[str, float] = field(default_factory=dict)
     pictures: dict[str, list[np.ndarray]] = field(default_factory=dict)
     members: dict[tuple[int, bool], nn.Module] = field(default_factory=dict)
+
+    def first(self) -> Round:
+        """Return this round with no more than the first image of each pool, to try things on."""
+        labeled, unlabeled = (view.subset(np.arange(len(view))[:1]) for view in (self.labeled, self.unlabeled))
+        return replace(self, labeled=labeled, unlabeled=unlabeled)
 
     @torch.no_grad()
     def map(self, fn: Callable[[Tensor], Tensor], images: ImageView, timed_as: str = "score") -> Tensor:

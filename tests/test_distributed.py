@@ -25,12 +25,12 @@ def torchrun(folder: Path, processes: int, script: str, *arguments: str) -> subp
     )
 
 
-@pytest.mark.parametrize("strategy", ["VAAL(latent=4, epochs=1, batch_size=8)", "CoreSet()", "QBC(members=2)"])
+@pytest.mark.parametrize("strategy", ["VAAL(latent=4, epochs=1, batch_size=8)", "CoreSet()", "ClassBalancedEntropy()"])
 def test_two_processes_run_the_loop(tmp_path: Path, strategy: str) -> None:
     (tmp_path / "two.py").write_text(
         textwrap.dedent(f"""
             from tiny import tiny_experiment
-            from seg_al import QBC, VAAL, CoreSet
+            from seg_al import VAAL, ClassBalancedEntropy, CoreSet
             config = tiny_experiment("runs", name="two", strategy={strategy})
         """)
     )
@@ -98,14 +98,15 @@ def test_the_process_group_is_left_at_exit(tmp_path: Path) -> None:
     assert done.stdout.count("left") == 2 and "open" not in done.stdout
 
 
-def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("odd", ["train=Train(epochs=1, batch_size=5)", "strategy=VAAL(batch_size=5)"])
+def test_a_batch_that_two_processes_cannot_share_is_refused(tmp_path: Path, odd: str) -> None:
     (tmp_path / "odd.py").write_text(
-        "from tiny import tiny_experiment\nfrom seg_al import Train\n"
-        "config = tiny_experiment('runs', train=Train(epochs=1, batch_size=5))"
+        f"from tiny import tiny_experiment\nfrom seg_al import VAAL, Train\nconfig = tiny_experiment('runs', {odd})"
     )
     done = torchrun(tmp_path, 2, str(ROOT / "tools" / "train_al.py"), "odd.py")
     assert done.returncode != 0
     assert "batch_size 5 cannot be split over 2 processes" in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun with gloo needs POSIX")

@@ -30,6 +30,7 @@ from seg_al import (
     SMP,
     VAAL,
     VGG,
+    ClassBalancedEntropy,
     Classification,
     CoreSet,
     Entropy,
@@ -164,17 +165,20 @@ def test_an_encoder_that_does_not_take_the_images_is_refused_before_anything_is_
     assert not experiment.directory.exists()
 
 
-def test_features_that_can_be_had_pass(tmp_path: Path) -> None:
-    tiny_experiment(tmp_path, strategy=CoreSet()).run()
-
-
 def test_a_run_without_a_query_needs_nothing_of_its_strategy(tmp_path: Path) -> None:
     tiny_experiment(tmp_path, strategy=VAAL(size=(16, 16)), rounds=1).run()
 
 
 @pytest.mark.parametrize(
     "strategy",
-    [MCDropout(passes=2), QBC(members=2), BADGE(), VAAL(latent=4, epochs=1, batch_size=8)],
+    [
+        MCDropout(passes=2),
+        ClassBalancedEntropy(),
+        QBC(members=2),
+        BADGE(),
+        CoreSet(),
+        VAAL(latent=4, epochs=1, batch_size=8),
+    ],
     ids=lambda strategy: type(strategy).__name__,
 )
 def test_a_rehearsal_changes_nothing(tmp_path: Path, strategy: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class BADGE(Strategy):
 
     def check(self, round: Round, wanted: int) -> None:
         """Embed an image: a head without a last layer shows."""
-        gradient_embeddings(round, round.to_input(round.unlabeled[0][None]))
+        self.embeddings(round.first())
 
     def select(self, round: Round, budget: int) -> Selection:
         """Return a k-means++ seeding of the unlabeled images' embeddings, in the order they were drawn."""

@@ -37,10 +37,9 @@ class Strategy(Component):
     def check(self, round: Round, wanted: int) -> None:
         """Check what can be known before the first round is trained; here nothing.
 
-        It runs in one process, also where the run has several, so it must not use ``round.map``.
-
         Args:
-            round: the first, with a model that is not trained, which is all members of a committee, too.
+            round: the first, with a model that is not trained, which is all members of a committee, too;
+                ``round.first()`` is one to try things on.
             wanted: images that all queries together will ask for.
 
         Raises:

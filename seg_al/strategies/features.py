@@ -25,13 +25,6 @@ LITE0 = "tf_efficientnet_lite0"
 class Features(Component):
     """One feature vector an image."""
 
-    def check(self, round: Round) -> None:
-        """Check with one unlabeled image that `extract` works, see `Strategy.check`.
-
-        Raises:
-            UserError: it does not.
-        """
-
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
         raise NotImplementedError
@@ -56,10 +49,6 @@ class TaskFeatures(Features):
 
     Cost: one pass of the task model over the images.
     """
-
-    def check(self, round: Round) -> None:
-        """Check that the model has such features."""
-        round.task.features(round.model, round.to_input(round.unlabeled[0][None]))
 
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
@@ -99,14 +88,9 @@ class FrozenFeatures(Features):
         if self.size is not None and min(self.size) < 1:
             raise UserError(f"FrozenFeatures.size must be positive, not {self.size}")
 
-    def check(self, round: Round) -> None:
-        """Check that the encoder takes an image of the pool."""
-        height, width = self._sized(round.unlabeled)[0].shape[-2:]
-        self._try(self.build(), (height, width))
-
     def extract(self, round: Round, images: ImageView) -> Tensor:
         """Return the features of a view of images, (N, D) float32 on the CPU, in the view's order."""
-        images = self._sized(images)
+        images = images if self.size is None else images.at(self.size)
         with round.timed("score"):
             network = self.build()
             if images.size is not None:
@@ -130,10 +114,6 @@ class FrozenFeatures(Features):
             config = resolve_model_data_config(encoder)
             scaling = config["mean"], config["std"]
         return nn.Sequential(Normalize(*scaling), encoder).eval().requires_grad_(False)
-
-    def _sized(self, images: ImageView) -> ImageView:
-        """Return images as the encoder sees them."""
-        return images if self.size is None else images.at(self.size)
 
     def _load_file(self, encoder: nn.Module) -> None:
         if not Path(self.weights).expanduser().exists():
@@ -165,7 +145,7 @@ class FeatureStrategy(Strategy):
 
     def check(self, round: Round, wanted: int) -> None:
         """Check that features of an image can be had: an encoder may not take its size."""
-        self.features.check(round)
+        self.features.extract(round, round.first().unlabeled)
 
 
 def _create(name: str) -> nn.Module:

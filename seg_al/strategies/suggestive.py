@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,13 +61,13 @@ class SuggestiveAnnotation(CommitteeUncertainty):
 
     def check(self, round: Round, wanted: int) -> None:
         """Score and describe an image: what is at odds with the model shows."""
-        self.describer(round)(round.to_input(round.unlabeled[0][None]))
+        self.describe(round.first())
 
-    def describer(self, round: Round) -> Callable[[Tensor], Tensor]:
-        """Return what maps a batch to uncertainties and, in the same rows, the members' descriptors: (B, 1 + N·D)."""
+    def describe(self, round: Round) -> Tensor:
+        """Return a row for each unlabeled image, its uncertainty and the members' descriptors: (U, 1 + N·D)."""
         committee = self.committee(round)
 
-        def describe(images: Tensor) -> Tensor:
+        def both(images: Tensor) -> Tensor:
             descriptors: list[Tensor] = []
 
             def predictions() -> Iterator[Tensor]:
@@ -80,11 +80,11 @@ class SuggestiveAnnotation(CommitteeUncertainty):
             # a dot product of these rows is the members' average cosine
             return torch.cat([score[:, None], *(d / math.sqrt(self.members) for d in descriptors)], dim=1)
 
-        return describe
+        return round.map(both, round.unlabeled)
 
     def select(self, round: Round, budget: int) -> Selection:
         """Return `budget` images in the order of their choice; scores are the gains in F at that time."""
-        rows = round.map(self.describer(round), round.unlabeled)
+        rows = self.describe(round)
         with round.timed("select"):
             count = min(len(rows), math.ceil(self.candidates * budget))
             uncertain = highest(rows[:, 0].double().numpy(), count, round.rng).positions

@@ -35,8 +35,7 @@ class Uncertainty(ScoreStrategy):
 
     def check(self, round: Round, wanted: int) -> None:
         """Score an image: a model without what is looked at, such as dropout, or another mistake shows."""
-        predictions = self.predictor(round)(round.to_input(round.unlabeled[0][None]))
-        self.pixels(self.uncertainty(predictions))
+        self.score(round.first())
 
     def predictor(self, round: Round) -> Predict:
         """Return what predicts a batch: here the task model, once."""

@@ -102,6 +102,20 @@ def test_every_strategy_of_the_package_keeps_the_contract() -> None:
     assert {type(strategy) for strategy in STRATEGIES} == strategies - {Replay}
 
 
+def test_the_first_images_of_a_round() -> None:
+    first = make_round(labeled=[5, 3], unlabeled=[9, 7]).first()
+    assert (first.labeled.indices.tolist(), first.unlabeled.indices.tolist()) == ([5], [9])
+    assert len(make_round(labeled=[]).first().labeled) == 0
+
+
+@both_tasks
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_rounds_in_which_it_can_choose_pass_its_check(strategy: Strategy, classify: bool) -> None:
+    made = make_round(classify=classify)
+    strategy.check(made, 8)
+    strategy.select(made, 1)
+
+
 @both_tasks
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_a_query_is_valid_reproducible_and_blind_to_labels(strategy: Strategy, classify: bool) -> None:
